@@ -1,0 +1,130 @@
+"""The Flower ClientApp: a client's side of the three jobs, and how jobs and replies are written as Flower messages.
+
+A message carries its settings, so a node needs no configuration; data and base model are loaded once per process. Facts
+travel as JSON, arrays bit for bit in the .npy form that Flower's own ``Array.numpy()`` reads. Decoding makes views of the
+message's bytes: the arrays are read-only.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from clients.errors import InputError
+from clients.jobs import Job, Reply, Site, open_site, perform
+from clients.settings import Settings
+
+NUMPY = "numpy.ndarray"
+
+
+def encode_array(array: np.ndarray) -> Array:
+    """Write an array with one copy.
+
+    Raises:
+        InputError: the values have no plain binary form (objects, structures).
+    """
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"arrays of {array.dtype} do not travel; send a view as integers")
+    values = np.asarray(array, order="C")
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
+    data = b"".join((header.getvalue(), memoryview(values.reshape(-1)).cast("B") if values.size else b""))
+    return Array(dtype=str(values.dtype), shape=tuple(values.shape), stype=NUMPY, data=data)
+
+
+def decode_array(array: Array) -> np.ndarray:
+    """A read-only view of a message's bytes.
+
+    Raises:
+        InputError: not an array that ``encode_array`` wrote.
+    """
+    try:
+        data = BytesIO(array.data)
+        if array.stype != NUMPY or np.lib.format.read_magic(data) != (1, 0):
+            raise InputError(f"cannot read an array of kind {array.stype}")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
+        if fortran or dtype.kind not in "biufc":
+            raise InputError(f"cannot read an array of {dtype} in this order")
+        flat = np.frombuffer(array.data, dtype, math.prod(shape), data.tell()) if math.prod(shape) else np.empty(0, dtype)
+        return flat.reshape(shape)
+    except ValueError as error:
+        raise InputError(f"damaged array: {error}") from error
+
+
+def encode_arrays(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
+    """Arrays under their names."""
+    return ArrayRecord({name: encode_array(array) for name, array in arrays.items()})
+
+
+def decode_arrays(record: ArrayRecord) -> dict[str, np.ndarray]:
+    """The arrays of a record, as read-only views."""
+    return {name: decode_array(array) for name, array in record.items()}
+
+
+def encode_job(job: Job, shared: ArrayRecord, settings: str) -> RecordDict:
+    """A message's content.
+
+    Args:
+        shared: at least the shared arrays that the job names, already encoded: many messages hold the same bytes.
+        settings: as JSON.
+    """
+    named = ArrayRecord({name: shared[name] for name in job.shared})
+    about = {"kind": job.kind, "clients": list(job.clients), "facts": job.facts}
+    config = ConfigRecord({"job": json.dumps(about), "settings": settings})
+    return RecordDict({"job": config, "arrays": encode_arrays(job.arrays), "shared": named})
+
+
+def decode_job(content: RecordDict) -> tuple[Job, dict[str, np.ndarray], str]:
+    """The job, the shared arrays it reads, and the settings as JSON."""
+    config = content.config_records["job"]
+    about = json.loads(str(config["job"]))
+    shared = decode_arrays(content.array_records["shared"])
+    arrays = decode_arrays(content.array_records["arrays"])
+    job = Job(about["kind"], tuple(about["clients"]), about["facts"], arrays, tuple(shared))
+    return job, shared, str(config["settings"])
+
+
+def encode_reply(reply: Reply) -> RecordDict:
+    """A reply's content."""
+    about = {"clients": list(reply.clients), "facts": reply.facts, "error": reply.error}
+    return RecordDict({"reply": ConfigRecord({"reply": json.dumps(about)}), "arrays": encode_arrays(reply.arrays)})
+
+
+def decode_reply(content: RecordDict) -> Reply:
+    """The reply in a message.
+
+    Raises:
+        InputError: it is not one that ``encode_reply`` wrote.
+    """
+    try:
+        about = json.loads(str(content.config_records["reply"]["reply"]))
+        arrays = decode_arrays(content.array_records["arrays"])
+        return Reply(tuple(about["clients"]), dict(about["facts"]), arrays, about["error"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a reply to a job ({type(error).__name__}: {error})") from error
+
+
+@lru_cache(maxsize=2)
+def _site(settings: str) -> Site:
+    return open_site(Settings.model_validate_json(settings))
+
+
+app = ClientApp()
+
+
+@app.train("tune")
+@app.train("learn_mask")
+@app.evaluate("score")
+def do(message: Message, context: Context) -> Message:
+    """Carry out the job in a message."""
+    job, shared, settings = decode_job(message.content)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to them
+        reply = perform(_site(settings), job, shared)
+    return Message(encode_reply(reply), reply_to=message)

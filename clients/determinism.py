@@ -1,0 +1,41 @@
+"""What makes two runs of the same recipe give the same bits."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+# cuBLAS is only deterministic with a fixed workspace, which has to be set before CUDA starts.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+
+THREADS = 1
+"""Threads of every piece of client work: the order of floating sums depends on it, so it belongs to the recipe."""
+
+
+@contextmanager
+def deterministic(threads: int = THREADS) -> Iterator[None]:
+    """Deterministic kernels and a fixed thread count inside the block; the caller's settings come back after it."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The part of a recipe that is neither data nor setting: device kind, threads and library versions."""
+    kind = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "device": device,
+        "kind": kind,
+        "threads": THREADS,
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+    }

@@ -1,0 +1,240 @@
+"""The three things a client is ever asked to do, as plain data in and plain data out.
+
+``tune``        derive task vectors of some clients; return their exact partial sum and what else is wanted of each
+``learn_mask``  learn one mask for some clients together
+``score``       evaluate served models on clients' data
+
+A ``Job`` and its ``Reply`` hold JSON facts and numpy arrays only, so that every transport (a call, Ray, Flower) carries
+them alike. Large arrays that many jobs read are *shared*: the transport sends them once.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from clients import base_model, bits, data, digest, exact_sum, masking, scoring, tuning
+from clients.base_model import LanguageModel
+from clients.data.dataset import Dataset
+from clients.settings import Settings, Strict, TuningKind
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work for whoever hosts these clients' data.
+
+    Attributes:
+        kind: tune, learn_mask or score.
+        clients: whose data it needs; the first one decides where it runs.
+        facts: JSON values.
+        arrays: sent with this job.
+        shared: names of shared arrays it reads.
+    """
+
+    kind: str
+    clients: tuple[str, ...]
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a job: facts and arrays, or an error.
+
+    Facts always hold ``gradient_steps``, ``parallel_steps``, ``client_tunings`` and ``seconds`` of work.
+    """
+
+    clients: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Wants(Strict):
+    """What a server wants of each task vector besides its digest.
+
+    Attributes:
+        sum: the exact partial sum of the cohort.
+        masks: kept shares ρ; for each, a packed mask of the vector's largest ρ and the mean size of its kept entries
+            per tensor.
+        vector: the task vector itself.
+        features: mean feature of the shard under the base model.
+    """
+
+    sum: bool = False
+    masks: tuple[float, ...] = ()
+    vector: bool = False
+    features: bool = False
+
+    def __or__(self, other: "Wants") -> "Wants":
+        return Wants(
+            sum=self.sum or other.sum,
+            masks=tuple(sorted({*self.masks, *other.masks})),
+            vector=self.vector or other.vector,
+            features=self.features or other.features,
+        )
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a client's model is built from what the server keeps: θ0 + scale · (mask ⊙ tensor_scales ⊙ direction).
+
+    Attributes:
+        direction: name of a shared array, fp32 [d]; None serves the base model (or ``own``).
+        mask: packed bits; None for all ones.
+        tensor_scales: fp32, one factor per tunable tensor.
+        own: a direction that only this client has, fp32 [d].
+    """
+
+    direction: str | None = None
+    scale: float = 1.0
+    mask: np.ndarray | None = None
+    tensor_scales: np.ndarray | None = None
+    own: np.ndarray | None = None
+
+
+def tune_job(clients: Sequence[str], kind: TuningKind, wants: Wants) -> Job:
+    """Derive these clients' task vectors."""
+    return Job("tune", tuple(clients), {"kind": kind, "wants": wants.model_dump(mode="json")})
+
+
+def mask_job(clients: Sequence[str], direction: str, scale: float, steps: int, lr: float) -> Job:
+    """Learn one mask on a shared direction for these clients together."""
+    facts = {"direction": direction, "scale": scale, "steps": steps, "lr": lr}
+    return Job("learn_mask", tuple(clients), facts, shared=(direction,))
+
+
+def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None) -> Job:
+    """Evaluate each client under its served model: at its own scale, or at each of ``scales``."""
+    arrays: dict[str, np.ndarray] = {}
+    items = []
+    for index, (_, s) in enumerate(served):
+        items.append({"direction": s.direction, "scales": list(scales or [s.scale])})
+        for name in ("mask", "tensor_scales", "own"):
+            if (array := getattr(s, name)) is not None:
+                arrays[f"{index}/{name}"] = array
+    shared = sorted({s.direction for _, s in served if s.direction is not None})
+    return Job("score", tuple(client for client, _ in served), {"items": items}, arrays, tuple(shared))
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where jobs are done: the data and the base model, loaded once per process."""
+
+    settings: Settings
+    dataset: Dataset
+    model: LanguageModel
+
+
+@lru_cache(maxsize=2)
+def open_site(settings: Settings) -> Site:
+    """Load data and base model; repeated calls in a process return the same site."""
+    dataset = data.load(settings.data, settings.seed)
+    return Site(settings, dataset, base_model.load(settings.model, dataset, settings.device))
+
+
+def perform(site: Site, job: Job, shared: Arrays) -> Reply:
+    """Do a job. Errors come back as the reply's ``error``, so that one bad client does not end a run."""
+    started = time.perf_counter()
+    try:
+        reply = {"tune": _tune, "learn_mask": _learn_mask, "score": _score}[job.kind](site, job, shared)
+        return replace(reply, facts=reply.facts | {"seconds": time.perf_counter() - started})
+    except Exception as error:
+        site.model.reset()
+        return Reply(job.clients, error=f"{type(error).__name__}: {error}")
+
+
+def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
+    wants = Wants.model_validate(job.facts["wants"])
+    size = site.model.layout.size
+    partial = exact_sum.ExactSum(size)
+    arrays: dict[str, np.ndarray] = {}
+    tunings: dict[str, dict[str, Any]] = {}
+    for client in job.clients:
+        shard = site.dataset.shard(client)
+        tuned = tuning.tune(site.model, shard, job.facts["kind"], site.settings.tuning, site.settings.seed)
+        grid = exact_sum.to_grid(tuned.vector)
+        partial.merge(grid, 1)
+        tunings[client] = {
+            "digest": digest.of_array(grid),
+            "recipe": tuned.recipe,
+            "steps": tuned.steps,
+            "tokens": tuned.tokens,
+            "loss": tuned.loss,
+        }
+        _describe(site.model, client, tuned.vector, wants, arrays)
+        if wants.features:
+            arrays[f"features/{client}"] = site.model.features(shard.train)
+    if wants.sum:
+        arrays["sum"] = partial.total
+    steps = [t["steps"] for t in tunings.values()]
+    facts = {
+        "tunings": tunings,
+        "gradient_steps": sum(steps),
+        "parallel_steps": max(steps),
+        "client_tunings": len(steps),
+        "parameters": size,
+    }
+    return Reply(job.clients, facts, arrays)
+
+
+def _describe(
+    model: LanguageModel, client: str, vector: np.ndarray, wants: Wants, arrays: dict[str, np.ndarray]
+) -> None:
+    """Add what is wanted of one task vector to the reply's arrays."""
+    if wants.vector:
+        arrays[f"vector/{client}"] = vector
+    for keep in wants.masks:
+        mask = bits.largest_share(vector, keep)
+        arrays[f"mask/{keep:g}/{client}"] = bits.pack(mask)
+        arrays[f"size/{keep:g}/{client}"] = _mean_size(vector, mask, model.layout.bounds)
+
+
+def _mean_size(vector: np.ndarray, mask: np.ndarray, bounds: tuple[int, ...]) -> np.ndarray:
+    """Mean |entry| over the kept entries of each tensor, 0 where none is kept; fp32 [tensors]."""
+    ones = np.add.reduceat(mask.astype(np.int64), bounds[:-1])
+    sums = np.add.reduceat(np.where(mask, np.abs(vector), 0).astype(np.float64), bounds[:-1])
+    return (sums / np.maximum(ones, 1)).astype(np.float32)
+
+
+def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:
+    shards = [site.dataset.shard(client) for client in job.clients]
+    f = job.facts
+    mask = masking.learn_mask(site.model, shards, shared[f["direction"]], f["scale"], f["steps"], f["lr"])
+    facts = {"gradient_steps": f["steps"] * len(shards), "parallel_steps": f["steps"], "client_tunings": 0}
+    return Reply(job.clients, facts, {"mask": bits.pack(mask)})
+
+
+def _score(site: Site, job: Job, shared: Arrays) -> Reply:
+    model, theta0 = site.model, site.model.theta0.cpu().numpy()
+    scores = []
+    for index, (client, item) in enumerate(zip(job.clients, job.facts["items"], strict=True)):
+        shard = site.dataset.shard(client)
+        own = job.arrays.get(f"{index}/own")
+        direction = shared[item["direction"]] if item["direction"] is not None else own
+        if direction is not None and (factors := job.arrays.get(f"{index}/tensor_scales")) is not None:
+            direction = direction * np.repeat(factors, np.diff(model.layout.bounds))
+        values = []
+        for scale in item["scales"]:
+            if direction is None:
+                model.reset()
+            else:
+                model.assign(bits.add_masked(theta0, direction, scale, job.arrays.get(f"{index}/mask")))
+            values.append(scoring.score(model, shard, site.dataset.labels))
+        scores.append(values)
+    model.reset()
+    evaluations = sum(len(values) for values in scores)
+    facts = {
+        "scores": scores,
+        "gradient_steps": 0,
+        "parallel_steps": 0,
+        "client_tunings": 0,
+        "evaluations": evaluations,
+    }
+    return Reply(job.clients, facts)

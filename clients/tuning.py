@@ -1,0 +1,106 @@
+"""Deterministic fine-tuning of one client, plain or sign-fixed.
+
+Plain: Adam on the client's shard. Sign-fixed (SIFT-Masks, arXiv 2504.04626): a sign vector v ∈ {−1,+1}^d is drawn from a
+seed before any training and shared by all; after each optimizer step every entry with τ⊙v ≤ 0 goes back to θ0.
+Deviations: the paper's pseudocode draws v from {0,1} and lists the projection before the step; this follows its prose
+(±1, after the step). Adam's moments are not reset by the projection. Dropout is off.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clients import bits, digest
+from clients.base_model import LanguageModel
+from clients.data.dataset import Shard
+from clients.determinism import deterministic, environment
+from clients.errors import InputError
+from clients.settings import TuningKind, TuningSpec
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A client's task vector (fp32 [d]), the digest of the recipe it follows from, and what it took."""
+
+    vector: np.ndarray
+    recipe: str
+    steps: int
+    tokens: int
+    loss: float
+
+
+def recipe_digest(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> str:
+    """Digest of everything that decides a task vector's bits."""
+    return digest.of_json(
+        {
+            "base": model.digest,
+            "tuned": digest.of_json(model.layout.names),
+            "max_length": model.max_length,
+            "shard": shard.digest(),
+            "kind": kind,
+            "tuning": spec.model_dump(mode="json"),
+            "seed": seed,
+            "dtype": "float32",
+            "environment": environment(model.device),
+        }
+    )
+
+
+def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> Tuned:
+    """Fine-tune the base model on a shard; the model is left at its pretrained values.
+
+    Raises:
+        InputError: the loss or the task vector is not finite.
+    """
+    with deterministic():
+        model.reset()
+        encoded = model.encode(shard.train)
+        batches = _batches(len(encoded), spec, seed, shard.client)
+        parameter = torch.nn.Parameter(model.flat)
+        parameter.grad = model.grad
+        optimizer = torch.optim.Adam([parameter], lr=spec.lr, betas=spec.betas, eps=spec.eps)
+        signs = (
+            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(model.device)
+            if kind == "sign_fixed"
+            else None
+        )
+        loss, tokens = float("nan"), 0
+        for rows in batches:
+            batch = [encoded[row] for row in rows]
+            model.grad.zero_()
+            value = model.loss(batch)
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if signs is not None:
+                _project(model.flat, model.theta0, signs)
+            tokens += sum(len(e.ids) for e in batch)
+            loss = value.item()
+        vector = (model.flat - model.theta0).cpu().numpy()
+        model.reset()
+    if not np.isfinite(loss) or not np.isfinite(vector).all():
+        raise InputError(
+            f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}"
+        )
+    return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(batches), tokens, loss)
+
+
+@torch.no_grad()
+def _project(flat: torch.Tensor, theta0: torch.Tensor, signs: torch.Tensor) -> None:
+    """Set entries that left θ0 against their sign back to θ0."""
+    flat.copy_(torch.where((flat - theta0) * signs > 0, flat, theta0))
+
+
+def _batches(examples: int, spec: TuningSpec, seed: int, client: str) -> list[list[int]]:
+    """Rows of each step: the whole shard, or slices of per-epoch shuffles seeded by the seed and the client's own name."""
+    if spec.batch == "full" or spec.batch >= examples:
+        return [list(range(examples))] * spec.steps
+    order = torch.Generator().manual_seed(int(digest.of_json([seed, client])[:15], 16))
+    batches: list[list[int]] = []
+    rows: list[int] = []
+    while len(batches) < spec.steps:
+        if len(rows) < spec.batch:
+            rows += torch.randperm(examples, generator=order).tolist()
+        batches.append(rows[: spec.batch])
+        rows = rows[spec.batch :]
+    return batches

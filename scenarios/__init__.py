@@ -1,0 +1,1 @@
+"""Scenarios that come with Unmerge; ``unmerge run NAME`` finds them from anywhere."""

@@ -1,0 +1,42 @@
+"""Makes ``helpdesk.csv``, the small table of ``table.yaml``: tickets of an invented company, with the team that took each.
+
+    python scenarios/helpdesk.py
+
+Which team takes a ticket depends on what it is about *and* on the user's own department, so that models tuned on one
+user's tickets know something that the others do not.
+"""
+
+import csv
+import random
+from pathlib import Path
+
+TEAMS = ("billing", "hardware", "network", "account")
+THINGS = {
+    "billing": "the invoice,a refund,the yearly plan,a double charge,the purchase order".split(","),
+    "hardware": "my laptop,the printer,a broken screen,the keyboard,the docking station".split(","),
+    "network": "the wifi,the vpn,a slow connection,the proxy,the shared drive".split(","),
+    "account": "my password,a locked login,two-factor codes,a new user,access rights".split(","),
+}
+OPENINGS = "Please look at,Help with,Trouble with,Again a question on,I cannot work because of,Something is wrong with".split(",")
+ENDINGS = "since this morning,since the update,before the meeting,in the second office,for my colleague,as last week".split(",")
+USERS, TICKETS = 40, 20
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """(user, text, team) of every ticket; the same every time."""
+    rng = random.Random("helpdesk")
+    made = []
+    for user in range(USERS):
+        moved = dict(zip(TEAMS, rng.sample(TEAMS, len(TEAMS)), strict=True))  # this department's own routing
+        for _ in range(TICKETS):
+            topic = rng.choice(TEAMS)
+            text = f"{rng.choice(OPENINGS)} {rng.choice(THINGS[topic])} {rng.choice(ENDINGS)}"
+            made.append((f"user{user:02d}", text, moved[topic]))
+    return made
+
+
+if __name__ == "__main__":
+    with (Path(__file__).parent / "helpdesk.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("user", "text", "team"))
+        writer.writerows(rows())

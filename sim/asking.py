@@ -1,0 +1,43 @@
+"""Carrying out jobs for a strategy: shared arrays looked up, failures retried once, costs counted."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from clients.jobs import Job, Reply
+from sim.cost import Cost, of_reply
+from sim.workers import Workers, job_bytes, reply_bytes
+from strategies.kept import Kept
+
+
+class WorkError(RuntimeError):
+    """Client work failed twice; the message names the clients and the reason."""
+
+
+class Asker:
+    """The ``Ask`` that strategies are given; ``cost`` is what they have asked for so far."""
+
+    def __init__(self, workers: Workers, done: Callable[[], None] = lambda: None) -> None:
+        self.workers, self.done, self.cost = workers, done, Cost()
+
+    def __call__(self, kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
+        shared = {name: kept.direction(name) for name in {name for job in jobs for name in job.shared}}
+        stage = Cost()
+        for index, reply in run_twice(self.workers, jobs, shared):
+            if reply.error:
+                raise WorkError(f"{jobs[index].kind} for {', '.join(jobs[index].clients)} failed: {reply.error}")
+            stage = stage.beside(of_reply(reply, job_bytes(jobs[index], shared), reply_bytes(reply)))
+            self.done()
+            yield index, reply
+        self.cost = self.cost.then(stage)
+
+
+def run_twice(workers: Workers, jobs: Sequence[Job], shared: dict) -> Iterator[tuple[int, Reply]]:  # type: ignore[type-arg]
+    """Every job's reply, in any order; a job that fails is done once more, and its second reply counts."""
+    failed = []
+    for index, reply in workers.run(jobs, shared):
+        if reply.error:
+            failed.append(index)
+        else:
+            yield index, reply
+    if failed:
+        for again, reply in workers.run([jobs[index] for index in failed], shared):
+            yield failed[again], reply

@@ -1,0 +1,24 @@
+"""The bitwise audit: the state computed again from the retained clients only must have the same digests."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from sim.learning import learn, localize
+from sim.system import System, build
+from sim.workers import Workers
+
+
+def rebuild(system: System, workers: Workers, done: Callable[[], None] = lambda: None) -> dict[str, str]:
+    """State digests of a system that never met the forgotten clients, by strategy label.
+
+    Everything is done again: tuning, folding, choosing and mask learning. Nothing is read from the run but the
+    scenario and who is retained.
+    """
+    retained = {rule: sorted(kept.members) for rule, kept in system.kept.items()}
+    with tempfile.TemporaryDirectory(prefix="unmerge-audit-") as scratch:
+        fresh = build(system.scenario, system.seed, Path(scratch))
+        learn(fresh, retained, workers, done=done)
+        localize(fresh, workers, done)
+        fresh.save()
+        return fresh.digests()

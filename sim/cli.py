@@ -1,0 +1,170 @@
+"""The command ``unmerge``."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+# Quiet and offline-friendly, before any of the libraries that read these is imported.
+for name, value in {
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}.items():
+    os.environ.setdefault(name, value)
+
+import typer  # noqa: E402
+
+from clients.errors import InputError  # noqa: E402
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Exact unlearning by model merging: learn, merge, localize, serve, forget, verify, report.",
+)
+Sets = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, as in --set data.clients=10."),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+ScenarioFile = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
+]
+
+
+@app.command()
+def run(
+    scenario: ScenarioFile,
+    overrides: Sets = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")] = None,
+) -> None:
+    """Play a scenario: learn, merge, localize, serve, forget, audit, report."""
+    from sim.progress import console
+    from sim.report import table
+    from sim.run import run_scenario
+    from sim.scenario_file import load_scenario
+    from sim.system import read_json
+
+    folder = run_scenario(load_scenario(scenario, overrides), out)
+    summary = read_json(folder / "summary.json")
+    console.print(table(summary))
+    page = folder / "report.html"
+    console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
+    _exit_if_different(
+        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
+    )
+
+
+@app.command()
+def forget(run: Run, client: Annotated[str, typer.Option(help="The client to forget, as in u17.")]) -> None:
+    """Carry out a deletion request on a finished run."""
+    from sim.forget import forget as carry_out
+    from sim.progress import console
+    from sim.report import table
+    from sim.system import read_json
+
+    costs = carry_out(run, client)
+    summary = read_json(run / "summary.json")
+    console.print(table(summary))
+    steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
+    console.print(f"Forgot {client}. Gradient steps: {steps}.", soft_wrap=True)
+    _exit_if_different(
+        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
+    )
+
+
+@app.command()
+def verify(run: Run) -> None:
+    """Rebuild a run's state from its retained clients only, and compare digests; exit code 1 if one differs."""
+    from sim.progress import console
+    from sim.verify import verify as check
+
+    findings, traces = check(run)
+    for finding in findings:
+        verdict = "equal" if finding.equal else "DIFFERENT"
+        console.print(
+            f"seed {finding.seed}  {finding.label:<24} {verdict:<9} state {finding.state[:16]}  rebuilt {finding.rebuilt[:16]}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for trace in traces:
+        console.print(f"NOT ERASED: {trace}", soft_wrap=True)
+    wrong: dict[str, bool | None] = {f"{f.label} (seed {f.seed})": f.equal for f in findings if f.exactness == "exact"}
+    if traces:
+        raise InputError(f"{run}: {len(traces)} traces of forgotten clients are left")
+    _exit_if_different(wrong)
+    console.print(
+        f"Verified: {len(wrong)} exact states equal the ones rebuilt without the forgotten clients, bit for bit."
+    )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first gets the page.")],
+) -> None:
+    """Make figures and one HTML page; several runs are compared on the page of the first."""
+    from sim.progress import console
+    from sim.report import write_report
+
+    console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
+
+
+@app.command()
+def strategies() -> None:
+    """List the strategies, with exactness and deletion rule."""
+    from sim.progress import console
+    from strategies.registry import REGISTRY
+
+    for name, (strategy, parameters) in REGISTRY.items():
+        first = (sys.modules[strategy.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        keys = ", ".join(parameters.model_fields)
+        console.print(f"[bold]{name}[/]  {strategy.exactness}, {strategy.deletion}  ({keys})", highlight=False)
+        console.print(f"    {first}", highlight=False, markup=False)
+
+
+@app.command()
+def datasets() -> None:
+    """List the data families."""
+    from clients.data import LOADERS
+    from sim.progress import console
+
+    for name, (_, what) in LOADERS.items():
+        console.print(f"[bold]{name}[/]  {what}", highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors."""
+    from sim.scenario import schema as make
+
+    typer.echo(json.dumps(make(), indent=1, ensure_ascii=False))
+
+
+def _exit_if_different(equal: dict[str, bool | None]) -> None:
+    wrong = [label for label, same in equal.items() if same is False]
+    if wrong:
+        raise InputError(f"not bitwise equal to a rebuild from the retained clients: {', '.join(wrong)}")
+
+
+def main() -> None:
+    """Entry point: one clear message and a non-zero exit for bad input, a traceback only for our own mistakes."""
+    from sim.asking import WorkError
+
+    try:
+        app()
+    except (InputError, WorkError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; what was finished is in the run folder.", err=True)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

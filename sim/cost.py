@@ -1,0 +1,46 @@
+"""What work costs, counted from jobs and replies, whatever the transport and whatever was shared between strategies."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from clients.jobs import Reply
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Price of some client work.
+
+    Attributes:
+        gradient_steps: optimizer steps on one client's batch; a mask step over n clients counts n.
+        parallel_steps: the longest chain of steps that cannot be done at the same time.
+        client_tunings: clients fine-tuned.
+        evaluations: served models evaluated on one client's data to choose a setting.
+        seconds: of client work, added up over clients.
+        bytes_down, bytes_up: sent to and received from clients.
+    """
+
+    gradient_steps: int = 0
+    parallel_steps: int = 0
+    client_tunings: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    bytes_down: int = 0
+    bytes_up: int = 0
+
+    def then(self, other: "Cost") -> "Cost":
+        """This work, and the other after it."""
+        return Cost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)})
+
+    def beside(self, other: "Cost") -> "Cost":
+        """This work, and the other at the same time on other clients."""
+        longest = max(self.parallel_steps, other.parallel_steps)
+        return Cost(**(asdict(self.then(other)) | {"parallel_steps": longest}))
+
+    def as_facts(self) -> dict[str, Any]:
+        return asdict(self) | {"seconds": round(self.seconds, 3)}
+
+
+def of_reply(reply: Reply, down: int, up: int) -> Cost:
+    """Cost of one job."""
+    counted = {f.name: reply.facts.get(f.name, 0) for f in fields(Cost) if not f.name.startswith("bytes")}
+    return Cost(**counted, bytes_down=down, bytes_up=up)

@@ -1,0 +1,178 @@
+"""Playing a scenario: learn, merge, localize, serve, forget, verify, report."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clients import data, determinism
+from clients.errors import InputError
+from clients.files import write_whole
+from clients.jobs import open_site
+from sim import audit, stream, summary
+from sim.cost import Cost
+from sim.deletion import carry_out
+from sim.evaluation import evaluate
+from sim.learning import learn, localize
+from sim.ledger import Ledger
+from sim.progress import phase, say
+from sim.report import write_report
+from sim.scenario import Scenario
+from sim.system import System, build, write_json
+from sim.workers import Kind, Workers, one_ray, open_workers
+
+
+def new_folder(scenario: Scenario, out: Path | None) -> Path:
+    """The run folder to write to: ``out``, or the first free of ``runs/NAME``, ``runs/NAME-2``, ...
+
+    Raises:
+        InputError: ``out`` exists already, or is no place to write to.
+    """
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"--out {out}: exists already; nothing there was touched. Choose another folder")
+        return out
+    number = 1
+    while (folder := Path("runs") / (scenario.name + (f"-{number}" if number > 1 else ""))).exists():
+        number += 1
+    return folder
+
+
+def run_scenario(scenario: Scenario, out: Path | None = None, workers: Workers | None = None) -> Path:
+    """Play every seed of a scenario and write a run folder.
+
+    Args:
+        out: the run folder; default under ``runs/``.
+        workers: carry out all client work with these instead of the scenario's (under ``flwr run``).
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: before any long work, if data, model or folder do not fit.
+    """
+    run, started = new_folder(scenario, out), time.perf_counter()
+    for seed in scenario.seeds:  # all bad input shows here, before anything is written or tuned
+        prepare(scenario, seed)
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / "scenario.yaml", resolved(scenario).encode())
+    ledger = Ledger(run / "ledger.jsonl")
+    environment = determinism.environment("cuda" if scenario.workers.gpus else "cpu")
+    ledger.append("start", scenario_digest=scenario.digest(), environment=environment)
+    records, rows = [], []
+    with one_ray(scenario.workers) if workers is None else nullcontext():
+        for seed in scenario.seeds:
+            system, record, measured = _play(scenario, seed, run, ledger, workers)
+            records.append(record)
+            rows += measured
+            summary.write_record(run, record)
+    summary.write_rows(run, rows)
+    ledger.append("end", wall_seconds=round(time.perf_counter() - started, 3))
+    finish(run, system, records, time.perf_counter() - started, ledger)
+    return run
+
+
+def finish(run: Path, system: System, records: list[dict[str, Any]], seconds: float, ledger: Ledger) -> None:
+    """Write the summary and, if asked for, figures and report."""
+    write_json(run / "summary.json", summary.summarize(run, system, records, seconds, ledger))
+    if system.scenario.report.html:
+        with phase("drawing the report"):
+            write_report(run)
+
+
+def prepare(scenario: Scenario, seed: int) -> None:
+    """Load data and base model, which is pretrained now if the cache does not hold it.
+
+    Raises:
+        InputError: one of them does not fit.
+    """
+    dataset = data.load(scenario.data, seed)
+    for note in dataset.notes:
+        say(note)
+    with phase("opening the base model (pretrained at first use)"):
+        open_site(scenario.settings(seed))
+
+
+def resolved(scenario: Scenario) -> str:
+    """The scenario as YAML with every default filled in."""
+    return yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _play(
+    scenario: Scenario, seed: int, run: Path, ledger: Ledger, given: Workers | None
+) -> tuple[System, dict[str, Any], list[dict[str, Any]]]:
+    """One seed: its system as it stands at the end, its record, and its evaluation rows."""
+    system = build(scenario, seed, run / "state" / str(seed))
+    clients = system.dataset.clients
+    with _workers(scenario, scenario.workers.learn, seed, given) as workers:
+        tuned = [rule for rule in system.kept if rule is not None]
+        with phase("clients tune the base model", len(clients) * len(tuned)) as done:
+            cost = learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
+    learned = {label: cost[strategy.tuning] for label, strategy in system.strategies.items()}
+    with _workers(scenario, scenario.workers.stream, seed, given) as workers:
+        with phase("strategies choose scales and learn masks") as done:
+            for label, extra in localize(system, workers, done).items():
+                learned[label] = learned[label].then(extra)
+        system.save()
+        ledger.append(
+            "learned",
+            seed=seed,
+            strategies={
+                label: {**learned[label].as_facts(), "bytes_kept": kept, "state_digest": digest}
+                for (label, kept), digest in zip(system.storage().items(), system.digests().values(), strict=True)
+            },
+        )
+        forgot, curve, rows, forgotten = _forget_stream(system, workers, ledger)
+        model = open_site(system.settings).model
+        record = summary.seed_record(system, learned, forgot, curve, forgotten, model.parameters)
+        if "bitwise" in scenario.audit:
+            record["rebuilt_digest"] = audited(system, workers, ledger)
+    return system, record, rows
+
+
+def _forget_stream(
+    system: System, workers: Workers, ledger: Ledger
+) -> tuple[dict[str, Cost], list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """Play the stream: costs by strategy, points of the curves, evaluation rows, and who was forgotten."""
+    spec = system.scenario.stream
+    requests = stream.draw(spec, system.dataset.clients, system.seed)
+    forgot = {label: Cost() for label in system.strategies}
+    forgotten: list[str] = []
+    retrain, steps = 0, system.scenario.tuning.steps
+    rows = _evaluated(system, forgotten, workers)
+    curve = [summary.point(rows, forgot, system.storage(), retrain)]
+    with phase("deletion requests", len(requests)) as done:
+        for batch in stream.releases(requests, spec.release.every):
+            for label, cost in carry_out(system, batch, workers, ledger).items():
+                forgot[label] = forgot[label].then(cost)
+            forgotten += [request.client for request in batch]
+            retrain += steps * (len(system.dataset.clients) - len(forgotten))
+            for _ in batch:
+                done()
+            if len(forgotten) in (spec.evaluate_after or ()):
+                new = evaluate(system, forgotten, workers)
+                rows += new
+                curve.append(summary.point(new, forgot, system.storage(), retrain))
+    return forgot, curve, rows, forgotten
+
+
+def _evaluated(system: System, forgotten: list[str], workers: Workers) -> list[dict[str, Any]]:
+    with phase("evaluating what is served") as done:
+        return evaluate(system, forgotten, workers, done)
+
+
+def audited(system: System, workers: Workers, ledger: Ledger) -> dict[str, str]:
+    """Digests of the state rebuilt from the retained clients only, recorded in the ledger."""
+    tunings = sum(len(kept.members) for rule, kept in system.kept.items() if rule is not None)
+    with phase("audit: rebuilding from the retained clients", tunings) as done:
+        rebuilt = audit.rebuild(system, workers, done)
+    state = system.digests()
+    equal = {label: state[label] == rebuilt[label] for label in state}
+    ledger.append("audit", seed=system.seed, rebuilt_digest=rebuilt, bitwise_equal=equal)
+    return rebuilt
+
+
+def _workers(scenario: Scenario, kind: Kind, seed: int, given: Workers | None) -> AbstractContextManager[Workers]:
+    return nullcontext(given) if given is not None else open_workers(scenario.workers, kind, scenario.settings(seed))

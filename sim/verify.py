@@ -1,0 +1,85 @@
+"""Verifying a finished run in a fresh process: saved state, ledger, erasure, and a rebuild from the retained clients."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sim import audit, ledger
+from sim.opening import open_run, open_system
+from sim.progress import phase
+from sim.scenario import Scenario
+from sim.system import System
+from sim.workers import open_workers
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One strategy of one seed: the digest that was served and the one rebuilt without the forgotten clients."""
+
+    seed: int
+    label: str
+    exactness: str
+    state: str
+    rebuilt: str
+
+    @property
+    def equal(self) -> bool:
+        return self.state == self.rebuilt
+
+
+def verify(run: Path) -> tuple[list[Finding], list[str]]:
+    """Findings for every strategy and seed, and the traces of forgotten clients that are still in the run folder.
+
+    Raises:
+        InputError: not a finished run, or its ledger, scenario or state files are damaged.
+    """
+    scenario, _, records = open_run(run)
+    findings: list[Finding] = []
+    traces: list[str] = []
+    for record in records:
+        system = open_system(run, scenario, record)
+        _check_against_ledger(run, record)
+        traces += remains(system, record["forgotten"])
+        findings += _rebuilt(scenario, system)
+    return findings, traces
+
+
+def _rebuilt(scenario: Scenario, system: System) -> list[Finding]:
+    tunings = sum(len(kept.members) for rule, kept in system.kept.items() if rule is not None)
+    with (
+        open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers,
+        phase(f"rebuilding seed {system.seed} from the retained clients", tunings) as done,
+    ):
+        rebuilt = audit.rebuild(system, workers, done)
+    return [
+        Finding(system.seed, label, system.strategies[label].exactness, state, rebuilt[label])
+        for label, state in system.digests().items()
+    ]
+
+
+def _check_against_ledger(run: Path, record: dict[str, Any]) -> None:
+    """The last release in the ledger must speak of the same state as the record."""
+    from clients.errors import InputError
+
+    told = [
+        r
+        for r in ledger.read(run / "ledger.jsonl")
+        if r["event"] in ("learned", "release") and r["seed"] == record["seed"]
+    ]
+    for label, facts in told[-1]["strategies"].items() if told else ():
+        if facts["state_digest"] != record["state_digest"][label]:
+            raise InputError(f"{run / 'ledger.jsonl'}: its last release of {label} is not the state in progress.json")
+
+
+def remains(system: System, forgotten: list[str]) -> list[str]:
+    """Files and entries of forgotten clients that are still in the state folder; there should be none."""
+    names = {quote(client, safe="") for client in forgotten}
+    files = [str(path) for path in system.folder.rglob("*") if path.is_file() and path.name.split(".")[0] in names]
+    entries = [
+        f"{kept.folder / 'members.json'}: {client}"
+        for kept in system.kept.values()
+        for client in forgotten
+        if client in kept.members
+    ]
+    return files + entries

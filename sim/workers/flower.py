@@ -1,0 +1,194 @@
+"""Jobs as Flower messages: over a Ray simulation that is started here, or over the Grid that ``flwr run .`` gives.
+
+``run_simulation`` runs in a thread; its ServerApp hands the Grid out and waits. Jobs are then sent and replies taken in the
+caller's thread, so that they are lazy and an exception ends only the round. In a simulation every node can load every
+client's data; which node a job goes to decides the load, not the result.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+# Flower reads its environment when it is imported.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+import numpy as np  # noqa: E402
+import ray  # noqa: E402
+from flwr.app import ArrayRecord, ConfigRecord, Context  # noqa: E402
+from flwr.clientapp import ClientApp  # noqa: E402
+from flwr.server.superlink.fleet.vce.backend import raybackend  # noqa: E402
+from flwr.serverapp import Grid, ServerApp  # noqa: E402
+from flwr.simulation import run_simulation  # noqa: E402
+
+from clients import data  # noqa: E402
+from clients.app import app as client_app  # noqa: E402
+from clients.errors import InputError  # noqa: E402
+from clients.jobs import Job, Reply  # noqa: E402
+from clients.settings import Settings  # noqa: E402
+from sim.workers import Kind, Workers, WorkersSpec, nodes_for  # noqa: E402
+from sim.workers.ray import ray_instance  # noqa: E402
+from strategies.flower import JobStrategy, WindowedGrid  # noqa: E402
+
+NODES_WITHIN = 300.0
+"""Seconds in which nodes have to appear."""
+
+
+class GridWorkers:
+    """Jobs over the nodes of a Flower Grid. Clients live on nodes in order: client i of n on node i · nodes // n."""
+
+    def __init__(
+        self, grid: Grid, settings: Settings, timeout: float = 3600, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.grid, self.settings, self.timeout = WindowedGrid(grid, check=check), settings, timeout
+        self._place = {client: i for i, client in enumerate(data.load(settings.data, settings.seed).clients)}
+
+    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
+        """See ``Workers.run``: one round of the strategy, pulled by the caller instead of folded by a callback."""
+        strategy = JobStrategy(jobs, shared, self.settings, self._router())
+        messages = strategy.configure_train(1, ArrayRecord(), ConfigRecord(), self.grid)
+        yield from strategy.replies(self.grid.send_and_receive(messages, timeout=self.timeout))
+
+    def _router(self) -> Callable[[Job], int]:
+        """Who a job goes to now: nodes come and go. An unknown client's job goes to the first node, which says so."""
+        nodes = sorted(self.grid.get_node_ids())
+        return lambda job: nodes[self._place.get(job.clients[0], 0) * len(nodes) // len(self._place)]
+
+
+def wait_for_nodes(grid: Grid, check: Callable[[], None] = lambda: None, within: float = NODES_WITHIN) -> int:
+    """Wait until there are nodes and their number stands still; returns it.
+
+    Raises:
+        InputError: none came.
+    """
+    before, until = 0, time.monotonic() + within
+    while (now := len(list(grid.get_node_ids()))) == 0 or now != before:
+        if time.monotonic() > until:
+            raise InputError(f"workers: no Flower node joined in {within:g} s")
+        check()
+        before = now
+        time.sleep(0.1)
+    return now
+
+
+class Backend(raybackend.RayBackend):
+    """Flower's own, with as many actors as asked for (not as many as fit) and on a Ray instance that is not its to stop."""
+
+    def __init__(self, config: dict[str, Any], count: int) -> None:
+        super().__init__(config)
+        self.count = count
+        self.actors: list[Any] = []
+
+    def build(self, app_fn: Callable[[], ClientApp]) -> None:
+        """Start the actors."""
+        self.app_fn = app_fn
+        self.pool = raybackend.BasicActorPool(raybackend.ClientAppActor, self.client_resources, self.actor_kwargs)
+        self.pool.add_actors_to_pool(self.count)
+        self.actors = list(self.pool.pool)
+
+    def terminate(self) -> None:
+        """Stop the actors, and whatever they are doing."""
+        for actor in self.actors:
+            ray.kill(actor)
+
+
+@contextmanager
+def simulation(spec: WorkersSpec, nodes: int) -> Iterator[tuple[Grid, Callable[[], None]]]:
+    """Run a Flower simulation in a thread for the length of the block, on the Ray instance that is there.
+
+    Yields:
+        its Grid, once all nodes are there, and a check that raises if the simulation has ended by itself.
+    """
+    # A worker that dies comes back, and its message is tried once more; as Flower has it, both would be lost.
+    resources = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": -1, "max_task_retries": 1}
+    given, unwanted = Future[Grid](), threading.Event()
+    backends: list[Backend] = []
+    failures: list[BaseException] = []
+    server = ServerApp()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        given.set_result(grid)
+        unwanted.wait()
+
+    def make_backend(config: dict[str, Any]) -> Backend:
+        backends.append(Backend(config, spec.count))
+        return backends[-1]
+
+    def simulate() -> None:
+        try:
+            run_simulation(server, client_app, nodes, backend_config={"client_resources": resources})
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=simulate, name="flower", daemon=True)
+
+    def check() -> None:
+        if not thread.is_alive():
+            raise RuntimeError("the Flower simulation ended early") from next(iter(failures), None)
+
+    with patch.object(raybackend, "RayBackend", make_backend):
+        thread.start()
+        try:
+            while not given.done():
+                check()
+                time.sleep(0.01)
+            wait_for_nodes(given.result(), check)
+            yield given.result(), check
+        finally:
+            unwanted.set()
+            for backend in backends:
+                backend.terminate()
+            thread.join()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Flower's log off: what goes wrong comes back as replies and exceptions."""
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def open_flower(spec: WorkersSpec, settings: Settings) -> Iterator[GridWorkers]:
+    """A simulation with one node per cohort, for the length of the block."""
+    nodes = nodes_for(len(data.load(settings.data, settings.seed).clients), spec.cohort)
+    with _quiet(), ray_instance(spec), simulation(spec, nodes) as (grid, check):
+        yield GridWorkers(grid, settings, spec.timeout, check)
+
+
+def on_grid(grid: Grid) -> Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]:
+    """A stand-in for ``open_workers`` that sends everything over a Grid that is already there, whatever the kind."""
+
+    @contextmanager
+    def open_on_grid(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
+        wait_for_nodes(grid)
+        yield GridWorkers(grid, settings, spec.timeout)
+
+    return open_on_grid
+
+
+server_app = ServerApp()
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a whole scenario under ``flwr run .``; its config names the scenario and the folder to write."""
+    from sim.run import run_scenario
+    from sim.scenario import load_scenario
+
+    out = str(context.run_config["out"])
+    scenario = load_scenario(str(context.run_config["scenario"]))
+    run_scenario(scenario, out=Path(out) if out else None, open_workers=on_grid(grid))

@@ -1,0 +1,45 @@
+"""Clusters of clients, as a function of the current members only, whatever order they came in.
+
+Spectral clustering (``sklearn.cluster.SpectralClustering``) on (1 + cosine)/2 of task vectors or of features; or a hash of
+seed and client name. Clusters are ordered by their first member.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+
+from clients import digest
+
+Clusters = list[list[str]]
+
+
+def spectral(clients: list[str], gram: np.ndarray, clusters: int, seed: int) -> Clusters:
+    """Fewer clusters than clients, by inner products; float64 [n, n], rows as ``clients``."""
+    from sklearn.cluster import SpectralClustering
+    from threadpoolctl import threadpool_limits
+
+    if clusters == 1:
+        return [sorted(clients)]
+    length = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+    affinity = np.clip((1 + gram / np.outer(length, length)) / 2, 0, 1)
+    model = SpectralClustering(clusters, affinity="precomputed", random_state=seed, assign_labels="cluster_qr")
+    with threadpool_limits(1):
+        labels = model.fit_predict(affinity)
+    return _ordered(clients, [int(label) for label in labels])
+
+
+def hashed(clients: list[str], clusters: int, seed: int) -> Clusters:
+    """Random clusters that depend on each client's own name alone."""
+    return _ordered(clients, [int(digest.of_json([seed, client])[:15], 16) % clusters for client in clients])
+
+
+def singletons(clients: list[str]) -> Clusters:
+    """One cluster per client."""
+    return [[client] for client in sorted(clients)]
+
+
+def _ordered(clients: list[str], labels: list[int]) -> Clusters:
+    members = defaultdict(list)
+    for client, label in zip(clients, labels, strict=True):
+        members[label].append(client)
+    return sorted(sorted(cluster) for cluster in members.values())

@@ -1,0 +1,130 @@
+"""What a strategy is: what it keeps, how it localizes and serves, how it forgets, and what that makes exact or not.
+
+Adding one is one file with a subclass and one row in ``registry``. A strategy never touches a model or data itself: it
+asks clients to, through ``ask``, which carries out jobs on any transport and counts their cost.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from clients import digest
+from clients.errors import InputError
+from clients.files import write_whole
+from clients.jobs import Job, Reply, Served
+from clients.settings import Strict, TuningKind
+from strategies.kept import Keeps, Kept
+
+Exactness = Literal["exact", "approximate"]
+Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain"]
+
+# Deletion rules that need the forgotten client's task vector derived again.
+DERIVES: frozenset[Deletion] = frozenset({"subtract", "relearn"})
+
+
+class Ask(Protocol):
+    """Carries out jobs, whose shared arrays are ``kept.direction(name)``; yields (index of the job, reply) as replies come.
+
+    A job that fails twice ends the iteration with an error, so every reply that arrives is good.
+    """
+
+    def __call__(self, kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]: ...
+
+
+class Parameters(Strict):
+    """Base of every strategy's parameters.
+
+    Attributes:
+        label: name in tables and files; default the strategy's own. Needed where a run holds a strategy twice.
+    """
+
+    label: str | None = None
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Strategy(ABC, Generic[P]):
+    """One way to merge, localize, serve and forget.
+
+    Attributes:
+        exactness: whether deletion leaves exactly the state of a run without the client.
+        deletion: what a deletion takes: nothing but erasing, a subtraction, ...
+        folder: where its own files lie: ``chosen.json`` and one ``.bits`` file per learned mask.
+        chosen: JSON values chosen by ``localize``, a function of the current members only.
+    """
+
+    exactness: ClassVar[Exactness] = "exact"
+    deletion: ClassVar[Deletion]
+
+    def __init__(self, parameters: P, seed: int, folder: Path) -> None:
+        self.parameters, self.seed, self.folder = parameters, seed, folder
+        self.chosen: dict[str, Any] = {}
+
+    @property
+    @abstractmethod
+    def tuning(self) -> TuningKind | None:
+        """The tuning rule whose task vectors it merges; None if it tunes nobody."""
+
+    @property
+    @abstractmethod
+    def keeps(self) -> Keeps:
+        """The parts of ``Kept`` that it reads and is charged for."""
+
+    @abstractmethod
+    def serve(self, kept: Kept, client: str) -> Served:
+        """How a client's model is built; for a forgotten or unknown client, the model that anybody gets."""
+
+    def absorb(self, kept: Kept, reply: Reply, ask: Ask) -> None:
+        """Called after ``kept`` has absorbed new clients; only for what ``Kept`` does not hold."""
+
+    def forget(self, kept: Kept, clients: Sequence[str], ask: Ask) -> None:
+        """Called after ``kept`` has let these clients go; only for what ``Kept`` does not hold."""
+
+    def localize(self, kept: Kept, ask: Ask) -> None:
+        """Choose ``chosen`` and learn masks anew from the current members; called before every release."""
+
+    def digest(self, kept: Kept) -> str:
+        """Digest of everything that served models follow from."""
+        masks = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
+        parameters = self.parameters.model_dump(mode="json", exclude={"label"})
+        return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, masks])
+
+    def storage(self, kept: Kept) -> int:
+        """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
+        return kept.storage(self.keeps) + sum(path.stat().st_size for path in self._mask_files())
+
+    def mask(self, name: str) -> np.ndarray:
+        """A learned mask, packed; InputError if its file is missing."""
+        try:
+            return np.frombuffer((self.folder / f"{name}.bits").read_bytes(), dtype=np.uint8)
+        except OSError as error:
+            raise InputError(f"{self.folder / name}.bits: cannot be read ({error})") from error
+
+    def keep_mask(self, name: str, packed: np.ndarray) -> None:
+        """Store a learned mask."""
+        write_whole(self.folder / f"{name}.bits", packed.tobytes())
+
+    def erase_masks(self, but: Iterable[str] = ()) -> None:
+        """Delete learned masks, except those named."""
+        for path in self._mask_files():
+            if path.stem not in but:
+                path.unlink()
+
+    def save(self) -> None:
+        """Write ``chosen.json``; masks are on disk already."""
+        write_whole(self.folder / "chosen.json", json.dumps(self.chosen, indent=1, sort_keys=True).encode())
+
+    def load(self) -> None:
+        """Read back what ``save`` wrote; InputError if it is missing or damaged."""
+        try:
+            self.chosen = json.loads((self.folder / "chosen.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.folder / 'chosen.json'}: cannot be read ({error})") from error
+
+    def _mask_files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.bits"))

@@ -1,0 +1,69 @@
+"""Facts from fresh processes with other hash seeds, thread counts and caches, to compare this process with."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import hashlib, json, sys
+from clients import bits, data, digest, exact_sum, pretrain, tuning
+from clients.jobs import open_site
+from clients.settings import Settings, TuningSpec
+
+settings = Settings.model_validate_json(sys.argv[1])
+site = open_site(settings)
+shard = site.dataset.shard("u3")
+folder = pretrain.cached(settings.model.tiny, site.dataset.public)
+facts = {"cache": str(folder), "base": site.model.digest}
+for kind in ("plain", "sign_fixed"):
+    for batch in ("full", 2):
+        tuned = tuning.tune(site.model, shard, kind, TuningSpec(steps=4, batch=batch), 11)
+        facts[f"{kind}/{batch}"] = [digest.of_array(tuned.vector), tuned.recipe]
+for name in ("model.safetensors", "tokenizer.json"):
+    facts[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+facts["shards"] = [s.digest() for s in data.load(settings.data, 7).shards]
+facts["signs"] = digest.of_array(bits.sign_vector(123, 1001))
+print("FACTS" + json.dumps(facts))
+"""
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two fresh processes make of ``tiny_settings``, each with an empty cache of its own."""
+    started = []
+    for number in ("1", "2"):
+        environment = os.environ | {
+            "UNMERGE_CACHE": str(tmp_path_factory.mktemp("elsewhere")),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": number,
+            "OMP_NUM_THREADS": number,
+        }
+        command = [sys.executable, "-c", SCRIPT, tiny_settings.model_dump_json()]
+        started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=-1, stderr=-1, text=True))
+    facts = []
+    for process in started:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        facts.append(json.loads(out.split("FACTS")[1]))
+    return facts
+
+
+@pytest.fixture
+def write_lines(tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+    """Writes rows as a JSONL file."""
+
+    def write(name: str, rows: list[dict[str, Any]]) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write

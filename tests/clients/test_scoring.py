@@ -1,0 +1,114 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from clients import scoring
+from clients.base_model import LanguageModel
+from clients.data.dataset import Example, Shard
+from clients.jobs import Site
+
+LONG = Example("Question:Who?\nAnswer:", "nobody that anyone in this town has ever met or heard of before")
+
+
+@pytest.fixture
+def model(site: Site) -> Iterator[LanguageModel]:
+    """The tiny model at a random point, where probabilities differ clearly between tokens."""
+    shift = np.random.default_rng(0).normal(0, 0.7, site.model.layout.size).astype(np.float32)
+    site.model.assign(site.model.theta0.numpy() + shift)
+    yield site.model
+    site.model.reset()
+
+
+def surprise(model: LanguageModel, example: Example) -> list[float]:
+    """−log p of each answer token and of EOS, one example at a time, without padding, in float64 from the logits on."""
+    prompt = model.tokenizer.encode(example.prompt)
+    ids = [*prompt, *model.tokenizer.encode(example.answer), model.tokenizer.eos_token_id]
+    with torch.no_grad():
+        logits = model.module(torch.tensor([ids])).logits[0].double().numpy()
+    return [
+        float(np.log(np.exp(logits[at - 1]).sum()) - logits[at - 1, ids[at]]) for at in range(len(prompt), len(ids))
+    ]
+
+
+@pytest.mark.parametrize("client", ["u0", "u5"])
+def test_answer_probability_by_hand(site: Site, model: LanguageModel, client: str) -> None:
+    shard = Shard(client, (*site.dataset.shard(client).train, LONG, Example("a", "b")))
+    expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in shard.train])
+    assert scoring.score(model, shard, ()) == pytest.approx(expected, rel=1e-5)
+    model.reset()
+    assert scoring.score(model, shard, ()) != pytest.approx(expected, rel=1e-2)
+
+
+def test_more_examples_than_are_scored_at_once(model: LanguageModel) -> None:
+    examples = tuple(Example(f"number {i} is", f"x{i * i}") for i in range(150))
+    expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in examples])
+    assert scoring.score(model, Shard("a", examples), ()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_padding_does_not_change_losses(model: LanguageModel) -> None:
+    """Kernels may sum in another order for another batch shape: equal to 1e-5, not bit for bit."""
+    examples = (Example("a", "b"), LONG, Example("Question:What?\nAnswer:", "this"))
+    together, counts = model.answer_losses(model.encode(examples))
+    alone = [model.answer_losses(model.encode((example,))) for example in examples]
+    np.testing.assert_allclose(together, [sums[0] for sums, _ in alone], rtol=1e-5)
+    np.testing.assert_allclose(together, [sum(surprise(model, example)) for example in examples], rtol=1e-5)
+    assert counts.tolist() == [len(surprise(model, example)) for example in examples]
+    mean = model.loss(model.encode(examples)).item()  # over tokens, not over examples
+    assert mean == pytest.approx(together.sum() / counts.sum(), rel=1e-5)
+
+
+def test_accuracy_against_ranking_one_by_one(model: LanguageModel) -> None:
+    labels = ("positive", "negative", "no", "neither one of the two")
+    random = np.random.default_rng(4)
+    examples = tuple(
+        Example(f"Text:{' '.join(random.choice(['ab', 'cd', 'ef', 'gh'], 5))}\nLabel:", str(random.choice(labels)))
+        for _ in range(40)
+    )
+    hits = 0
+    for example in examples:
+        totals = {label: sum(surprise(model, Example(example.prompt, label))) for label in labels}
+        hits += min(totals, key=lambda label: totals[label]) == example.answer
+    assert scoring.score(model, Shard("a", examples), labels) == hits / 40
+
+
+def test_accuracy_sees_the_summed_probability_and_the_prompt(model: LanguageModel) -> None:
+    """Each example's best label, found one by one, scores 1; its second best scores 0."""
+    labels = ("ab", "cd", "ef")
+    best, second = [], []
+    for i in range(12):
+        prompt = f"{'xyz'[i % 3] * (i + 1)} and then"
+        ranked = sorted(labels, key=lambda label: sum(surprise(model, Example(prompt, label))))
+        best.append(Example(prompt, ranked[0]))
+        second.append(Example(prompt, ranked[1]))
+    assert scoring.score(model, Shard("a", tuple(best)), labels) == 1.0
+    assert scoring.score(model, Shard("a", tuple(second)), labels) == 0.0
+    assert scoring.score(model, Shard("a", tuple(best[:3] + second[:1])), labels) == 0.75
+
+
+def test_the_first_of_equal_labels_wins(model: LanguageModel) -> None:
+    model.assign(np.zeros(model.layout.size, dtype=np.float32))  # all logits are 0: labels of one token are equal
+    shard = Shard("a", (Example("p", "a"), Example("q", "b"), Example("r", "b")))
+    assert scoring.score(model, shard, ("a", "b")) == pytest.approx(1 / 3)
+    assert scoring.score(model, shard, ("b", "a")) == pytest.approx(2 / 3)
+
+
+def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> None:
+    held = (Example("a", "b"),)
+    shard = Shard("a", (LONG,), held)
+    assert scoring.score(model, shard, ()) == pytest.approx(np.exp(-np.mean(surprise(model, held[0]))), rel=1e-5)
+
+
+def test_features_by_hand(site: Site, model: LanguageModel) -> None:
+    """The last layer's output (what the head is given) at the last token, mean over examples."""
+    examples, kept = (*site.dataset.shard("u0").train, LONG), []
+    head = model.module.lm_head
+    hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1].double().numpy()))
+    try:
+        with torch.no_grad():
+            for encoded in model.encode(examples):
+                model.module(torch.tensor([encoded.ids]))
+    finally:
+        hook.remove()
+    np.testing.assert_allclose(model.features(examples), np.mean(kept, axis=0), rtol=1e-4, atol=1e-6)

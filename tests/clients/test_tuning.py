@@ -1,0 +1,196 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from clients import base_model, bits, digest, pretrain, tuning
+from clients.base_model import LanguageModel
+from clients.data.dataset import Example, Shard
+from clients.errors import InputError
+from clients.jobs import Site
+from clients.settings import TuningSpec
+
+KINDS = ("plain", "sign_fixed")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def plain_loss(module: Any, tokenizer: Any, examples: list[Example]) -> torch.Tensor:
+    """Mean cross-entropy over answer and end tokens of examples padded on the right, straight from their texts."""
+    rows = []
+    for example in examples:
+        prompt, answer = tokenizer.encode(example.prompt), [*tokenizer.encode(example.answer), tokenizer.eos_token_id]
+        rows.append((prompt + answer, [-100] * len(prompt) + answer))
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in rows])
+    targets = torch.tensor([targets + [-100] * (longest - len(targets)) for _, targets in rows])
+    logits = module(ids).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), targets[:, 1:].reshape(-1))
+
+
+def plain_tuning(site: Site, shard: Shard, rows: list[list[int]], spec: TuningSpec, signs: np.ndarray | None) -> np.ndarray:
+    """Ordinary fine-tuning of the saved base model: no flat buffer, one tensor and one projection at a time."""
+    folder = pretrain.cached(site.settings.model.tiny, site.dataset.public)
+    module, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    module.eval()
+    tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
+    start = [p.detach().clone() for p in tuned]
+    flat = signs if signs is not None else np.ones(sum(p.numel() for p in tuned), dtype=np.float32)
+    pieces = torch.from_numpy(flat).split([p.numel() for p in tuned])
+    optimizer = torch.optim.Adam(tuned, lr=spec.lr, betas=spec.betas, eps=spec.eps)
+    with one_thread():
+        for step in rows:
+            optimizer.zero_grad()
+            plain_loss(module, tokenizer, [shard.train[row] for row in step]).backward()
+            optimizer.step()
+            if signs is not None:
+                with torch.no_grad():
+                    for p, p0, v in zip(tuned, start, pieces, strict=True):
+                        wrong = torch.sign(p - p0) != v.view_as(p)
+                        p[wrong] = p0[wrong]
+    return torch.cat([(p - p0).detach().flatten() for p, p0 in zip(tuned, start, strict=True)]).numpy()
+
+
+def rows_seen(model: LanguageModel, shard: Shard, spec: TuningSpec, seed: int) -> list[list[int]]:
+    """Which examples each step was given."""
+    index = {encoded.ids: row for row, encoded in enumerate(model.encode(shard.train))}
+    assert len(index) == len(shard.train)
+    seen, whole = [], model.loss
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "loss", lambda batch: seen.append([index[e.ids] for e in batch]) or whole(batch))
+        tuning.tune(model, shard, "plain", spec, seed)
+    return seen
+
+
+def numbered(client: str, examples: int, word: str = "item") -> Shard:
+    return Shard(client, tuple(Example(f"{word} {i}:", f"value {i}") for i in range(examples)))
+
+
+@pytest.mark.parametrize("batch", ["full", 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_plain_fine_tuning_bit_for_bit(site: Site, kind: Any, batch: Any) -> None:
+    spec, shard = TuningSpec(steps=6, batch=batch, lr=0.01, betas=(0.8, 0.95), eps=1e-6), site.dataset.shard("u2")
+    tuned = tuning.tune(site.model, shard, kind, spec, seed=5)
+    rows = rows_seen(site.model, shard, spec, 5) if batch == 2 else [[0, 1, 2]] * 6
+    signs = bits.sign_vector(5, site.model.layout.size) if kind == "sign_fixed" else None
+    expected = plain_tuning(site, shard, rows, spec, signs)
+    assert tuned.vector.tobytes() == expected.tobytes()
+    assert np.abs(expected).max() > 0.03  # six steps of 0.01 went somewhere
+    lengths = [len(encoded.ids) for encoded in site.model.encode(shard.train)]
+    assert (tuned.steps, tuned.tokens) == (6, sum(lengths[row] for step in rows for row in step))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sign_fixed_vectors_obey_the_signs(site: Site, seed: int) -> None:
+    signs = bits.sign_vector(seed, site.model.layout.size)
+    moved = np.zeros(site.model.layout.size, dtype=bool)
+    for client in site.dataset.clients:
+        spec = TuningSpec(steps=5, batch=2)
+        vector = tuning.tune(site.model, site.dataset.shard(client), "sign_fixed", spec, seed).vector
+        assert (vector * signs >= 0).all()
+        assert 0.3 < (vector != 0).mean() < 0.9
+        moved |= vector != 0
+    plain = tuning.tune(site.model, site.dataset.shard("u0"), "plain", TuningSpec(steps=5, batch=2), seed).vector
+    assert (plain * signs < 0).mean() > 0.3  # which plain tuning does not
+
+
+def test_other_processes_give_the_same_bits(site: Site, elsewhere: list[dict[str, Any]]) -> None:
+    for kind in KINDS:
+        for batch in ("full", 2):
+            tuned = tuning.tune(site.model, site.dataset.shard("u3"), kind, TuningSpec(steps=4, batch=batch), 11)
+            here = [digest.of_array(tuned.vector), tuned.recipe]
+            assert [facts[f"{kind}/{batch}"] for facts in elsewhere] == [here, here]
+
+
+def test_the_callers_settings_neither_matter_nor_change(site: Site) -> None:
+    shard, spec, before = site.dataset.shard("u1"), TuningSpec(steps=3, batch=2), torch.get_num_threads()
+    first = tuning.tune(site.model, shard, "plain", spec, 3).vector
+    try:
+        torch.set_num_threads(2)
+        torch.manual_seed(99)
+        state = torch.get_rng_state()
+        second = tuning.tune(site.model, shard, "plain", spec, 3).vector
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_num_threads(before)
+    assert first.tobytes() == second.tobytes()
+
+
+def test_recipe_digest_changes_with_everything_that_decides_the_vector(site: Site) -> None:
+    shard, spec = site.dataset.shard("u0"), TuningSpec(steps=2)
+    base = (shard, "plain", spec, 7)
+    other = Shard(shard.client, (*shard.train[:-1], Example(shard.train[-1].prompt, "something else")))
+    recipes = [tuning.recipe_digest(site.model, *base)]
+    for changed in (
+        (other, "plain", spec, 7),
+        (Shard("u00", shard.train), "plain", spec, 7),
+        (Shard(shard.client, shard.train[::-1]), "plain", spec, 7),
+        (shard, "sign_fixed", spec, 7),
+        (shard, "plain", spec, 8),
+        *(
+            (shard, "plain", TuningSpec.model_validate({"steps": 2} | change), 7)
+            for change in ({"lr": 0.002}, {"steps": 3}, {"batch": 2}, {"betas": (0.9, 0.99)}, {"eps": 1e-7})
+        ),
+    ):
+        recipes.append(tuning.recipe_digest(site.model, *changed))  # type: ignore[arg-type]
+    for change in ({"tune": ["*.mlp.*"]}, {"max_length": 64}, {"tiny": site.settings.model.tiny.model_copy(update={"seed": 1})}):
+        model = base_model.load(site.settings.model.model_copy(update=change), site.dataset, "cpu")
+        recipes.append(tuning.recipe_digest(model, *base))  # type: ignore[arg-type]
+    assert len(set(recipes)) == len(recipes)
+    assert tuning.recipe_digest(site.model, Shard("u0", tuple(shard.train)), "plain", TuningSpec(steps=2), 7) == recipes[0]
+
+
+def test_order_of_minibatches_depends_on_seed_and_client_only(site: Site) -> None:
+    spec = TuningSpec(steps=8, batch=3)
+    order = rows_seen(site.model, numbered("a", 12), spec, 1)
+    assert rows_seen(site.model, numbered("a", 12, "other words"), spec, 1) == order
+    assert rows_seen(site.model, numbered("a", 12), TuningSpec(steps=8, batch=3, lr=0.1), 1) == order
+    assert rows_seen(site.model, numbered("a", 12), TuningSpec(steps=4, batch=3), 1) == order[:4]
+    assert rows_seen(site.model, numbered("b", 12), spec, 1) != order
+    assert rows_seen(site.model, numbered("a", 12), spec, 2) != order
+
+
+@pytest.mark.parametrize(("examples", "batch"), [(5, 2), (6, 3), (7, 6), (4, 1)])
+def test_each_epoch_covers_every_row(site: Site, examples: int, batch: int) -> None:
+    steps = -(-4 * examples // batch)
+    seen = rows_seen(site.model, numbered("a", examples), TuningSpec(steps=steps, batch=batch), 3)
+    assert [len(step) for step in seen] == [batch] * steps
+    rows = [row for step in seen for row in step]
+    epochs = [rows[start : start + examples] for start in range(0, 4 * examples, examples)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(examples))] * 4
+    assert len({tuple(epoch) for epoch in epochs}) > 1  # shuffled anew
+
+
+@pytest.mark.parametrize("batch", [5, 6, "full"])
+def test_a_batch_as_large_as_the_shard_is_the_shard_in_order(site: Site, batch: Any) -> None:
+    assert rows_seen(site.model, numbered("a", 5), TuningSpec(steps=2, batch=batch), 3) == [[0, 1, 2, 3, 4]] * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_model_is_left_at_its_pretrained_values(site: Site, kind: Any) -> None:
+    tuned = tuning.tune(site.model, site.dataset.shard("u0"), kind, TuningSpec(steps=2), 1)
+    assert torch.equal(site.model.flat, site.model.theta0)
+    site.model.assign(site.model.theta0.numpy() + 1)  # what an earlier client may leave behind has no part in it
+    site.model.grad.fill_(float("nan"))
+    again = tuning.tune(site.model, site.dataset.shard("u0"), kind, TuningSpec(steps=2), 1)
+    assert again.vector.tobytes() == tuned.vector.tobytes()
+
+
+def test_a_loss_that_is_not_finite_names_the_client(site: Site) -> None:
+    with pytest.raises(InputError, match=r"client odd: .*lower tuning\.lr = 1e\+30"):
+        tuning.tune(site.model, numbered("odd", 3), "plain", TuningSpec(steps=3, lr=1e30), 1)
+    assert torch.equal(site.model.flat, site.model.theta0)
+    fine = tuning.tune(site.model, site.dataset.shard("u0"), "plain", TuningSpec(steps=2), 1)
+    assert 0 < np.abs(fine.vector).max() < 0.1

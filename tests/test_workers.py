@@ -1,0 +1,330 @@
+"""Workers: every transport gives the same bits, survives what fails, and holds a window of messages at most."""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, Message
+from flwr.supercore.task_identity import TaskIdentity
+from pydantic import ValidationError
+
+from clients.app import decode_job, decode_reply, do, encode_array, encode_arrays, encode_job, encode_reply
+from clients.errors import InputError
+from clients.exact_sum import ExactSum
+from clients.jobs import Job, Reply, Served, Wants, mask_job, open_site, score_job, tune_job
+from clients.settings import Settings
+from sim.workers import InlineWorkers, Workers, WorkersSpec, cohorts, job_bytes, one_ray, open_workers, reply_bytes
+from strategies.flower import JobStrategy, WindowedGrid
+
+SETTINGS = Settings.model_validate(
+    {
+        "data": {"source": "fiction", "clients": 8, "pairs": 3, "public_authors": 8},
+        "model": {
+            "tiny": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "steps": 3, "batch": 4},
+            "max_length": 128,
+        },
+        "tuning": {"steps": 2},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The base model lies in a folder of the tests'; Ray's processes inherit the variable."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNMERGE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def inline(cache: Path) -> Iterator[Workers]:
+    with open_workers(WorkersSpec(), "inline", SETTINGS) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def ray_here(inline: Workers) -> Iterator[None]:
+    with one_ray(WorkersSpec()):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pool(ray_here: None) -> Iterator[Workers]:
+    with open_workers(WorkersSpec(), "ray", SETTINGS) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def nodes(ray_here: None) -> Iterator[Workers]:
+    with open_workers(WorkersSpec(), "flower", SETTINGS) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def clients(inline: InlineWorkers) -> tuple[str, ...]:
+    return inline.site.dataset.clients
+
+
+@pytest.fixture(scope="module")
+def direction(inline: InlineWorkers) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 1e-3, inline.site.model.layout.size).astype(np.float32)
+
+
+def tuned(workers: Workers, clients: tuple[str, ...], size: int) -> tuple[str, dict[str, str]]:
+    """Digest of the sum over all clients, and each client's digest."""
+    jobs = [tune_job(group, "plain", Wants(sum=True)) for group in cohorts(clients, size)]
+    total, digests = None, {}
+    for index, reply in workers.run(jobs):
+        assert reply.error is None
+        assert reply.clients == jobs[index].clients
+        total = total or ExactSum(reply.arrays["sum"].size)
+        total.merge(reply.arrays["sum"], len(reply.clients))
+        digests |= {client: t["digest"] for client, t in reply.facts["tunings"].items()}
+    assert total is not None
+    return total.digest(), digests
+
+
+@pytest.fixture(scope="module")
+def reference(inline: Workers, clients: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    return tuned(inline, clients, 4)
+
+
+@pytest.mark.parametrize("kind", ["inline", "pool", "nodes"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_sums_are_bit_equal(
+    kind: str, size: int, clients: tuple[str, ...], reference: object, request: pytest.FixtureRequest
+) -> None:
+    assert tuned(request.getfixturevalue(kind), clients, size) == reference
+
+
+@pytest.mark.parametrize("kind", ["ray", "flower"])
+def test_one_worker_gives_the_same_sum(
+    kind: str, clients: tuple[str, ...], reference: object, ray_here: None
+) -> None:
+    with open_workers(WorkersSpec(count=1, cpus=0.5, cohort=3), kind, SETTINGS) as workers:  # type: ignore[arg-type]
+        assert tuned(workers, clients, 3) == reference
+
+
+@pytest.mark.parametrize("kind", ["pool", "nodes"])
+def test_masks_and_scores_are_equal(
+    kind: str, inline: Workers, clients: tuple[str, ...], direction: np.ndarray, request: pytest.FixtureRequest
+) -> None:
+    packed = np.packbits(direction > 0, bitorder="little")
+    jobs = [
+        mask_job(clients[:2], "mean", 1.0, steps=2, lr=0.1),
+        score_job([(clients[2], Served("mean", 0.5, packed)), (clients[3], Served())]),
+        score_job([(clients[4], Served(own=direction))], scales=[0.8, 1.2]),
+    ]
+    expected = dict(inline.run(jobs, {"mean": direction}))
+    assert all(reply.error is None for reply in expected.values())
+    for index, reply in request.getfixturevalue(kind).run(jobs, {"mean": direction}):
+        assert reply.error is None
+        assert reply.facts == expected[index].facts
+        assert set(reply.arrays) == set(expected[index].arrays)
+        for name, array in reply.arrays.items():
+            np.testing.assert_array_equal(array, expected[index].arrays[name])
+
+
+@pytest.mark.parametrize("kind", ["inline", "pool", "nodes"])
+def test_an_unknown_client_is_an_error_and_the_run_goes_on(
+    kind: str, clients: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    jobs = [tune_job([client], "plain", Wants()) for client in ("nobody", *clients[:2])]
+    replies = dict(request.getfixturevalue(kind).run(jobs))
+    assert "nobody" in (replies[0].error or "")
+    assert replies[1].error is replies[2].error is None
+
+
+def pids(pool: Workers) -> list[int]:
+    import ray
+
+    def pid(actor: object) -> int:
+        return os.getpid()
+
+    return [ray.get(actor.__ray_call__.remote(pid)) for actor in pool.actors]  # type: ignore[attr-defined]
+
+
+def test_a_killed_actor_is_replaced(pool: Workers, clients: tuple[str, ...], reference: object) -> None:
+    victim = pids(pool)[0]
+    taken = 0
+
+    def jobs() -> Iterator[Job]:
+        nonlocal taken
+        for group in cohorts(clients, 1):
+            if (taken := taken + 1) == 5:
+                os.kill(victim, signal.SIGKILL)
+            yield tune_job(group, "plain", Wants(sum=True))
+
+    total, digests = None, {}
+    for _, reply in pool.run(jobs()):
+        assert reply.error is None
+        total = total or ExactSum(reply.arrays["sum"].size)
+        total.merge(reply.arrays["sum"], 1)
+        digests |= {client: t["digest"] for client, t in reply.facts["tunings"].items()}
+    assert total is not None
+    assert (total.digest(), digests) == reference
+    assert victim not in pids(pool)
+
+
+def test_a_round_may_be_left_early(pool: Workers, clients: tuple[str, ...], reference: object) -> None:
+    run = pool.run(tune_job([client], "plain", Wants(sum=True)) for client in clients)
+    next(run)
+    run.close()  # type: ignore[attr-defined]
+    assert tuned(pool, clients, 4) == reference
+
+
+def test_too_many_workers_are_refused(ray_here: None) -> None:
+    with (
+        pytest.raises(InputError, match=r"1000 workers of 1 CPUs .* lower workers\.count"),
+        open_workers(WorkersSpec(count=1000), "ray", SETTINGS),
+    ):
+        pass
+
+
+ARRAYS = {
+    "fp32": np.array([[1.5, -0.0, np.nan], [np.inf, 1e-45, 3]], dtype=np.float32),
+    "int64": np.array([2**62, -1, 0]),
+    "uint8": np.arange(256, dtype=np.uint8),
+    "bf16": torch.tensor([1.0, -2.5, float("nan")], dtype=torch.bfloat16).view(torch.int16).numpy(),
+    "bool": np.array([True, False]),
+    "fp16 strided": np.arange(12, dtype=np.float16).reshape(3, 4).T,
+    "empty": np.empty((0, 3), dtype=np.int32),
+    "scalar": np.array(7.0),
+}
+
+
+def same_bits(sent: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> None:
+    assert list(sent) == list(got)
+    for name, array in sent.items():
+        assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape), name
+        assert got[name].tobytes() == array.tobytes(), name
+
+
+def test_jobs_and_replies_survive_a_message() -> None:
+    job = Job("score", ("a", "b"), {"x": [1, 0.1, None, "é"]}, ARRAYS, ("mean",))
+    shared = {"mean": ARRAYS["fp32"], "other": ARRAYS["int64"]}
+    got, named, settings = decode_job(encode_job(job, encode_arrays(shared), SETTINGS.model_dump_json()))
+    assert (got.kind, got.clients, got.facts, got.shared) == (job.kind, job.clients, job.facts, job.shared)
+    assert Settings.model_validate_json(settings) == SETTINGS
+    same_bits(job.arrays, got.arrays)
+    same_bits({"mean": shared["mean"]}, named)
+    reply = decode_reply(encode_reply(Reply(("a",), {"loss": 0.1}, ARRAYS, "bad")))
+    assert (reply.clients, reply.facts, reply.error) == (("a",), {"loss": 0.1}, "bad")
+    same_bits(ARRAYS, reply.arrays)
+
+
+def test_flower_reads_our_arrays_and_objects_are_refused() -> None:
+    np.testing.assert_array_equal(encode_array(ARRAYS["fp16 strided"]).numpy(), ARRAYS["fp16 strided"])
+    with pytest.raises(InputError, match="do not travel"):
+        encode_array(np.array([object()]))
+    content = encode_reply(Reply(("a",), {}, {"sum": ARRAYS["int64"]}))
+    content.array_records["arrays"]["sum"].data = content.array_records["arrays"]["sum"].data[:-1]
+    with pytest.raises(InputError, match="damaged"):
+        decode_reply(content)
+
+
+class FakeGrid:
+    """Answers messages in reverse order; counts how many are outstanding; some are never answered, refused or answered for another client."""
+
+    def __init__(self, silent: Iterable[int] = (), refused: Iterable[int] = (), swapped: Iterable[int] = ()) -> None:
+        self.silent, self.refused, self.swapped = set(silent), set(refused), set(swapped)
+        self.there: dict[str, Message] = {}
+        self.most = 0
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        ids = []
+        for message in messages:
+            group = int(message.metadata.group_id)
+            if group in self.refused:
+                continue
+            message.metadata.__dict__["_message_id"] = str(group)
+            self.there[str(group)] = message
+            ids.append(str(group))
+        self.most = max(self.most, len(self.there))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        ready = [i for i in reversed(list(message_ids)) if int(i) not in self.silent and i in self.there]
+        return [self._answer(self.there.pop(i)) for i in ready[:5]]
+
+    def _answer(self, message: Message) -> Message:
+        job, _, _ = decode_job(message.content)
+        clients = ("someone else",) if int(message.metadata.group_id) in self.swapped else job.clients
+        return Message(encode_reply(Reply(clients, job.facts)), reply_to=message)
+
+
+@pytest.fixture
+def identity() -> Iterator[None]:
+    """Messages can only be made inside a Flower run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_run_id", "_node_id", "_task_id"):
+            patch.setattr(TaskIdentity, name, 1)
+        yield
+
+
+def started(grid: FakeGrid, count: int, window: int) -> dict[int, Reply]:
+    """What Flower's own ``Strategy.start`` folds, with a check that jobs are taken no further than the window."""
+    folded: dict[int, Reply] = {}
+
+    def jobs() -> Iterator[Job]:
+        for index in range(count):
+            assert index - len(folded) <= window
+            yield Job("tune", (f"c{index}",), {"index": index})
+
+    def fold(index: int, reply: Reply) -> None:
+        assert index not in folded
+        folded[index] = reply
+
+    strategy = JobStrategy(jobs(), {}, SETTINGS, lambda job: 1, fold)
+    strategy.start(WindowedGrid(grid, window), ArrayRecord(), num_rounds=1, timeout=0.1)  # type: ignore[arg-type]
+    return folded
+
+
+def test_folding_is_lazy_and_holds_a_window(identity: None) -> None:
+    grid = FakeGrid()
+    folded = started(grid, 100, window=7)
+    assert grid.most == 7
+    assert {index: reply.facts["index"] for index, reply in folded.items()} == {i: i for i in range(100)}
+
+
+def test_silent_refused_and_wrong_answers_are_errors(identity: None) -> None:
+    folded = started(FakeGrid(silent=[3], refused=[5], swapped=[8]), 20, window=4)
+    assert sorted(folded) == list(range(20))
+    assert {i for i, reply in folded.items() if reply.error} == {3, 5, 8}
+    assert "no answer" in str(folded[3].error)
+    assert "could not be sent" in str(folded[5].error)
+    assert "someone else" in str(folded[8].error)
+
+
+def test_the_client_app_answers_a_message(identity: None, inline: Workers, clients: tuple[str, ...]) -> None:
+    content = encode_job(tune_job(clients[:1], "plain", Wants(sum=True)), ArrayRecord(), SETTINGS.model_dump_json())
+    reply = decode_reply(do(Message(content, 1, "train.tune"), None).content)  # type: ignore[arg-type]
+    (_, expected), *_ = inline.run([tune_job(clients[:1], "plain", Wants(sum=True))])
+    assert reply.facts == expected.facts
+    same_bits(expected.arrays, reply.arrays)
+
+
+def test_cohorts_and_byte_counts() -> None:
+    assert cohorts("abcde", 2) == [("a", "b"), ("c", "d"), ("e",)]
+    shared = {"mean": np.zeros(10, dtype=np.float32), "other": np.zeros(99)}
+    job = Job("score", ("a",), {"x": 1}, {"m": np.zeros(3, dtype=np.uint8)}, ("mean",))
+    assert job_bytes(job, shared) == 3 + 40 + len('{"x": 1}')
+    assert reply_bytes(Reply(("a",), {}, {"s": np.zeros(2, dtype=np.int64)})) == 16 + 2
+
+
+def test_kind_sets_both() -> None:
+    spec = WorkersSpec.model_validate({"kind": "inline", "count": 3})
+    assert (spec.learn, spec.stream, spec.count) == ("inline", "inline", 3)
+    with pytest.raises(ValidationError, match="leave out either it or stream"):
+        WorkersSpec.model_validate({"kind": "inline", "stream": "ray"})
+    with pytest.raises(ValidationError):
+        WorkersSpec.model_validate({"kind": "dask"})
+
+
+def test_a_site_is_opened_once_per_process(inline: InlineWorkers) -> None:
+    assert open_site(SETTINGS) is inline.site
