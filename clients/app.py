@@ -34,7 +34,7 @@ def encode_array(array: np.ndarray) -> Array:
     values = np.asarray(array, order="C")
     header = BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
-    data = b"".join((header.getvalue(), memoryview(values.reshape(-1)).cast("B") if values.size else b""))
+    data = b"".join((header.getvalue(), values.reshape(-1).view(np.uint8).data))
     return Array(dtype=str(values.dtype), shape=tuple(values.shape), stype=NUMPY, data=data)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 # cuBLAS is only deterministic with a fixed workspace, which has to be set before CUDA starts.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Threads that wait must not burn the cores of the workers beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 

@@ -37,7 +37,7 @@ def learn_mask(
                 torch.addcmul(model.theta0, delta, (scores > 0).float(), out=model.flat)
             model.grad.zero_()
             for batch in batches:  # one client at a time bounds memory; each counts as one gradient step
-                (model.loss(batch) / len(batches)).backward()  # type: ignore[no-untyped-call]
+                (model.loss(batch) / len(batches)).backward()
             with torch.no_grad():
                 gate = torch.sigmoid(scores)
                 torch.mul(model.grad, gate * (1 - gate) * delta, out=scores.grad)

@@ -15,6 +15,9 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def __hash__(self) -> int:  # pydantic's own fails on lists and dictionaries
+        return hash(self.model_dump_json())
+
 
 def _check_template(template: str) -> str:
     import string
@@ -117,13 +120,13 @@ DataSpec = Annotated[
 class TinyGPT2(Strict):
     """Size and pretraining of the embedded base model."""
 
-    layers: int = Field(3, ge=1)
+    layers: int = Field(2, ge=1)
     width: int = Field(128, ge=8, multiple_of=8)
     heads: int = Field(4, ge=1)
-    vocabulary: int = Field(600, ge=300)
+    vocabulary: int = Field(900, ge=300)
     positions: int = Field(256, ge=16)
-    steps: int = Field(400, ge=1, description="pretraining steps on the public part")
-    batch: int = Field(32, ge=1)
+    steps: int = Field(450, ge=1, description="pretraining steps on the public part")
+    batch: int = Field(16, ge=1)
     lr: float = Field(3e-3, gt=0)
     seed: int = 0
 

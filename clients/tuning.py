@@ -70,7 +70,7 @@ def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec,
             batch = [encoded[row] for row in rows]
             model.grad.zero_()
             value = model.loss(batch)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             optimizer.step()
             if signs is not None:
                 _project(model.flat, model.theta0, signs)

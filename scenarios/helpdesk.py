@@ -12,13 +12,20 @@ from pathlib import Path
 
 TEAMS = ("billing", "hardware", "network", "account")
 THINGS = {
-    "billing": "the invoice,a refund,the yearly plan,a double charge,the purchase order".split(","),
-    "hardware": "my laptop,the printer,a broken screen,the keyboard,the docking station".split(","),
-    "network": "the wifi,the vpn,a slow connection,the proxy,the shared drive".split(","),
-    "account": "my password,a locked login,two-factor codes,a new user,access rights".split(","),
+    "billing": ["the invoice", "a refund", "the yearly plan", "a double charge", "the purchase order"],
+    "hardware": ["my laptop", "the printer", "a broken screen", "the keyboard", "the docking station"],
+    "network": ["the wifi", "the vpn", "a slow connection", "the proxy", "the shared drive"],
+    "account": ["my password", "a locked login", "two-factor codes", "a new user", "access rights"],
 }
-OPENINGS = "Please look at,Help with,Trouble with,Again a question on,I cannot work because of,Something is wrong with".split(",")
-ENDINGS = "since this morning,since the update,before the meeting,in the second office,for my colleague,as last week".split(",")
+OPENINGS = ["Please look at", "Help with", "Trouble with", "Again on", "I cannot work because of", "Problem with"]
+ENDINGS = [
+    "since this morning",
+    "since the update",
+    "before the meeting",
+    "in our office",
+    "for a colleague",
+    "as last week",
+]
 USERS, TICKETS = 40, 20
 
 

@@ -88,20 +88,15 @@ def verify(run: Run) -> None:
     findings, traces = check(run)
     for finding in findings:
         verdict = "equal" if finding.equal else "DIFFERENT"
-        console.print(
-            f"seed {finding.seed}  {finding.label:<24} {verdict:<9} state {finding.state[:16]}  rebuilt {finding.rebuilt[:16]}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        digests = f"state {finding.state[:16]}  rebuilt {finding.rebuilt[:16]}"
+        console.print(f"seed {finding.seed}  {finding.label:<24} {verdict:<9} {digests}", highlight=False, soft_wrap=True)
     for trace in traces:
         console.print(f"NOT ERASED: {trace}", soft_wrap=True)
     wrong: dict[str, bool | None] = {f"{f.label} (seed {f.seed})": f.equal for f in findings if f.exactness == "exact"}
     if traces:
         raise InputError(f"{run}: {len(traces)} traces of forgotten clients are left")
     _exit_if_different(wrong)
-    console.print(
-        f"Verified: {len(wrong)} exact states equal the ones rebuilt without the forgotten clients, bit for bit."
-    )
+    console.print(f"Verified: {len(wrong)} exact states equal the ones rebuilt without the forgotten clients, bit for bit.")
 
 
 @app.command()

@@ -72,9 +72,7 @@ def _forget(system: System, rule: Rule, requests: Sequence[Request], workers: Wo
     return cost
 
 
-def _derive(
-    system: System, rule: Rule, clients: list[str], workers: Workers
-) -> tuple[dict[str, tuple[Reply, Cost]], Cost]:
+def _derive(system: System, rule: Rule, clients: list[str], workers: Workers) -> tuple[dict[str, tuple[Reply, Cost]], Cost]:
     """Task vectors of leaving clients, each with its own cost, and the cost of all: they work at the same time."""
     assert rule is not None
     jobs = [tune_job((client,), rule, Wants(sum=True)) for client in clients]

@@ -8,19 +8,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from sklearn.isotonic import isotonic_regression
 
 from clients.files import write_whole
 
 INK, GRID, PAPER = "#1c2126", "#d9dee3", "#ffffff"
-# (on white, on dark). From Okabe and Ito's colour-blind-safe set, without those too pale to draw a line on white.
+# (on white, on dark). After Okabe and Ito's colour-blind-safe set, darkened or left out where
+# too pale for a line on white; the last ones, less far apart, are told apart by their markers.
 PALETTE = (
     ("#0072b2", "#58aef0"),
     ("#d55e00", "#f58a3c"),
@@ -30,14 +32,18 @@ PALETTE = (
     ("#4b3fa0", "#a99dff"),
     ("#747474", "#adadad"),
     ("#882255", "#dd6a98"),
+    ("#6f7d12", "#bccb4f"),
+    ("#1b87ab", "#6fd3ee"),
+    ("#7a4a2b", "#c99772"),
 )
-MARKERS = "osD^vPX<>ph"  # 11 markers and 8 colours: the first 88 pairs differ
+MARKERS = "osD^vPX<>ph*"  # 12 markers and 11 colours: the first 132 pairs differ
 FONT, GAP = 9.0, 12.5  # points: size of text, distance of labels below each other
 POINT = 72.0  # points in an inch; figures are laid out at this resolution, so that a pixel is a point
 RETRAIN = "retrain from scratch"
-RC = {
+RC: dict[Any, Any] = {
     "svg.hashsalt": "unmerge",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": FONT,
     "text.color": INK,
@@ -60,7 +66,7 @@ RC = {
 }
 
 Box = tuple[float, float, float, float]
-Look = dict[str, str]
+Look = dict[str, Any]  # keywords of a line
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,11 @@ def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
     ):
         _lines(axes, series, curves)
         axes.set(title=title, xlabel="clients deleted")
-    left.set_ylabel(f"mean {metric}")
+    left.set_ylabel(f"mean {_shown(metric)}")
     for axes, curves in ((left, [s.held_in for s in series]), (right, [s.held_out for s in series])):
-        _label_ends(axes, [(s.label, s.deleted, curve, _look(i, s)) for i, (s, curve) in enumerate(zip(series, curves, strict=True))])
+        _label_ends(
+            axes, [(s.label, s.deleted, curve, _look(i, s)) for i, (s, curve) in enumerate(zip(series, curves, strict=True))]
+        )
     return figure
 
 
@@ -154,9 +162,9 @@ def storage_figure(series: Sequence[Series], metric: str) -> Figure:
     axes.set(
         title="Accuracy held-in after the deletions, against what the server keeps",
         xlabel="storage",
-        ylabel=f"mean {metric}, held-in, after",
+        ylabel=f"mean {_shown(metric)}, held-in, after",
     )
-    _label_points(axes, [(s.label, s.storage, after) for _, s, after in shown])
+    _label_points(axes, [(s.label, s.storage, after, s.spread or 0.0) for _, s, after in shown])
     return figure
 
 
@@ -165,16 +173,16 @@ def human_bytes(count: float) -> str:
     units = ["B", "kB", "MB", "GB", "TB", "PB"]
     while abs(count) >= 999.5 and len(units) > 1:
         count, units = count / 1000, units[1:]
-    digits = 0 if units[0] == "B" or abs(count) >= 100 or count == round(count) else 1
-    return f"{count:.{digits}f} {units[0]}"
+    digits = 0 if units[0] == "B" or abs(count) >= 99.95 else 1
+    return f"{count:.{digits}f}".removesuffix(".0") + f" {units[0]}"
 
 
 def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places as near as possible to those wanted, in the same order, at least ``gap`` apart, between low and high."""
+    """Places near those wanted, in the same order, ``gap`` apart as far as there is room between low and high."""
     if not wanted:
         return []
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
-    order = np.argsort(wanted, kind="stable")
+    order = sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))  # of equals, the first comes on top
     steps = gap * np.arange(len(wanted))
     free = isotonic_regression(np.asarray(wanted, dtype=float)[order] - steps)
     places = np.empty(len(wanted))
@@ -194,31 +202,24 @@ def _look(index: int, series: Series) -> Look:
 
 
 def _panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Panels side by side, each with room for these labels on its right; 12 inches wide, higher for many labels."""
-    wide, left, top, bottom = 12.0, 0.85, 0.4, 0.55
+    """Panels, each with room for these labels on its right: side by side, or below each other if labels are long."""
+    wide, left, top, bottom = 12.0, 0.85, 0.4, 0.6  # inches
     room = max((_width(_shown(label)) for label in labels), default=0.0) / POINT + (0.55 if labels else 0.25)
-    high = max(4.6, len(labels) * GAP / POINT + top + bottom + 0.2)
+    columns = count if wide / count - left - room >= 2.8 else 1
+    rows, cell = count // columns, wide / columns
+    inner = max(3.6, len(labels) * GAP / POINT + 0.2)
+    high = rows * (top + inner + bottom)
     figure = Figure(figsize=(wide, high), dpi=POINT, facecolor=PAPER)
-    cell = wide / count
-    return figure, [
-        figure.add_axes(
-            (
-                (cell * i + left) / wide,
-                bottom / high,
-                max(1.5, cell - left - room) / wide,
-                (high - top - bottom) / high,
-            ),
-            facecolor="none",
-        )
-        for i in range(count)
-    ]
+    places = [(i % columns * cell + left, high - (i // columns + 1) * (top + inner + bottom) + bottom) for i in range(count)]
+    size = (cell - left - room) / wide, inner / high
+    return figure, [figure.add_axes((x / wide, y / high, *size), facecolor="none") for x, y in places]
 
 
 def _lines(axes: Axes, series: Sequence[Series], curves: Sequence[Sequence[float | None]]) -> None:
     for i, (s, curve) in enumerate(zip(series, curves, strict=True)):
         # Early strategies on top: where curves coincide, the later ones have the larger, hence visible, markers.
         axes.plot(s.deleted, _numbers(curve), zorder=4 - i / 100, clip_on=False, **_look(i, s))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
     last = max((x for s in series for x in s.deleted), default=0)
     axes.set_xlim(-0.03 * max(last, 1), 1.03 * max(last, 1))
 
@@ -236,15 +237,18 @@ def _magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
         set_limits(-0.05, 1.0)
         axis.set_major_locator(MaxNLocator(integer=True, nbins=2))
         return
-    first, last = 10.0 ** np.floor(np.log10(min(positive))), max(positive) * 1.6
+    low, high = min(positive), max(positive) * 1.6
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     if len(positive) == len(values):
         set_scale("log")
-        set_limits(min(positive) / 1.6, last)
-        axis.set_major_locator(LogLocator(10))
+        set_limits(low / 1.6, high)
+        ticks = [digit * 10.0**power for power in decades for digit in ((1,) if len(decades) > 4 else (1, 2, 5))]
     else:
-        set_scale("symlog", linthresh=first, linscale=0.7)
-        set_limits(-0.12 * first, last)
-        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=first))
+        first = 10.0 ** decades[0]
+        set_scale("symlog", linthresh=first, linscale=0.4)
+        set_limits(-0.12 * first, high)
+        ticks = [0.0, *(10.0**power for power in decades)]
+    axis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= high]))
     axis.set_minor_locator(NullLocator())
 
 
@@ -254,7 +258,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[fl
     to_points = axes.transData.transform
     box = axes.get_window_extent()
     wanted = [float(to_points((x, y))[1]) for _, x, y, _ in lasts]
-    places = spaced(wanted, GAP, box.y0, box.y1)
+    places = spaced(wanted, GAP, box.y0, box.y1 - GAP / 2)
     for (name, x, y, look), place in zip(lasts, places, strict=True):
         start = float(to_points((x, y))[0])
         level, bend = (place - box.y0) / box.height, (box.x1 + 18 - box.x0) / box.width
@@ -263,11 +267,11 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[fl
             [(float(to_points((x, y))[1]) - box.y0) / box.height, level],
             color=look["color"], linewidth=0.7, alpha=0.8, transform=axes.transAxes, clip_on=False, zorder=1,
         )  # fmt: skip
-        sample = [bend, bend + 10 / box.width] if not look["marker"] else [bend]
-        axes.plot(sample, [level] * len(sample), transform=axes.transAxes, clip_on=False, **look)  # type: ignore[arg-type]
+        sample = [bend, bend + 17 / box.width] if not look["marker"] else [bend]
+        axes.plot(sample, [level] * len(sample), transform=axes.transAxes, clip_on=False, **look)
         axes.text(
-            bend + (14 if len(sample) > 1 else 7) / box.width, level, _shown(name),
-            transform=axes.transAxes, va="center_baseline", parse_math=False,
+            bend + (21 if len(sample) > 1 else 7) / box.width, level, _shown(name),
+            transform=axes.transAxes, va="center_baseline",
         )  # fmt: skip
 
 
@@ -276,16 +280,18 @@ def _last(xs: Sequence[int], ys: Sequence[float | None]) -> tuple[int, float]:
     return next((x, y) for x, y in zip(reversed(xs), reversed(ys), strict=True) if y is not None)
 
 
-def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Name every point where its name covers least: other names, other points, the edge."""
+def _label_points(axes: Axes, points: Sequence[tuple[str, float, float, float]]) -> None:
+    """Name every point (name, x, y, spread) where its name covers least: other names, other points, the edge."""
     frame = axes.get_window_extent()
-    spots = [tuple(float(v) for v in axes.transData.transform((x, y))) for _, x, y in points]
-    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
-    for (name, _, _), (x, y) in zip(points, spots, strict=True):
+    spots = [tuple(float(v) for v in axes.transData.transform((x, y))) for _, x, y, _ in points]
+    bars = [axes.transData.transform([(x, y - spread), (x, y + spread)]) for _, x, y, spread in points]
+    taken: list[Box] = [(float(x) - 6, float(y) - 6, float(x) + 6, float(top) + 6) for (x, y), (_, top) in bars]
+    for (name, *_), (x, y) in zip(points, spots, strict=True):
         width = _width(_shown(name))
         choices = [(x + dx - (width if dx < 0 else 0 if dx > 0 else width / 2), y + dy) for dx, dy in _OFFSETS]
-        boxes = [(left, middle - FONT / 2 - 1, left + width, middle + FONT / 2 + 1) for left, middle in choices]
-        costs = [sum(_overlap(box, other) for other in taken) + _outside(box, frame.extents) for box in boxes]
+        boxes = [(left, middle - FONT / 2, left + width, middle + FONT / 2) for left, middle in choices]
+        covered = [sum(_overlap(box, other) for other in taken) + _outside(box, frame.extents) for box in boxes]
+        costs = [area + 2 * rank for rank, area in enumerate(covered)]  # a hair's breadth is better than far away
         best = int(np.argmin(costs))
         left, low, right, high = boxes[best]
         taken.append(boxes[best])
@@ -294,14 +300,16 @@ def _label_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> Non
             ends = axes.transAxes.inverted().transform([(x, y), nearest])
             axes.plot(ends[:, 0], ends[:, 1], color=INK, linewidth=0.6, alpha=0.6, transform=axes.transAxes, zorder=1)
         place = axes.transAxes.inverted().transform((left, (low + high) / 2))
-        axes.text(
-            place[0], place[1], _shown(name), transform=axes.transAxes, va="center_baseline", parse_math=False
-        )
+        axes.text(place[0], place[1], _shown(name), transform=axes.transAxes, va="center_baseline")
 
 
 # Where a point's name may stand, in points, nearest first.
 _OFFSETS = [(9, 0), (-9, 0), (0, 13), (0, -13)] + [
-    (side * (9 + out), up * rise) for rise in (13, 26, 39, 52, 65) for out in (0, 14, 28) for up in (1, -1) for side in (1, -1)
+    (side * (9 + out), up * rise)
+    for rise in (13, 26, 39, 52, 65)
+    for out in (0, 14, 28)
+    for up in (1, -1)
+    for side in (1, -1)
 ]
 
 
@@ -319,12 +327,12 @@ def _outside(box: Box, frame: Sequence[float]) -> float:
 def _shown(label: str) -> str:
     """A label fit for a figure: printable, and not longer than the figure can bear."""
     clean = "".join(c if c.isprintable() else "\ufffd" for c in label)
-    return clean if len(clean) <= 36 else f"{clean[:17]}…{clean[-18:]}"
+    return clean if len(clean) <= 36 else f"{clean[:11]}…{clean[-24:]}"
 
 
 def _width(text: str) -> float:
-    """Width in points."""
-    return float(Figure(dpi=POINT).text(0, 0, text, fontsize=FONT, parse_math=False).get_window_extent().width)
+    """Width in points; measured ten times as large, because a pixel is too coarse."""
+    return float(Figure(dpi=POINT).text(0, 0, text, fontsize=10 * FONT).get_window_extent().width) / 10
 
 
 def _write(figure: Figure, path: Path, name: str) -> str:
@@ -344,6 +352,4 @@ def inline(svg: str, name: str) -> str:
     body = svg[svg.index("<svg") :]
     body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body)
     body = re.sub(r'( id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
-    return re.sub(
-        r"(fill|stroke): (#[0-9a-f]{6})\b", lambda found: f"{found[1]}: {themed.get(found[2], found[2])}", body
-    )
+    return re.sub(r"(fill|stroke): (#[0-9a-f]{6})\b", lambda found: f"{found[1]}: {themed.get(found[2], found[2])}", body)

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 console = Console()
+if not console.is_terminal:
+    console = Console(width=130)  # a table in a log or a file is not folded
 errors = Console(stderr=True)
 
 

@@ -1,6 +1,7 @@
 """Playing a scenario: learn, merge, localize, serve, forget, verify, report."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from clients import data, determinism
 from clients.errors import InputError
 from clients.files import write_whole
 from clients.jobs import open_site
+from clients.settings import Settings
 from sim import audit, stream, summary
+from sim import workers as transports
 from sim.cost import Cost
 from sim.deletion import carry_out
 from sim.evaluation import evaluate
@@ -21,7 +24,9 @@ from sim.progress import phase, say
 from sim.report import write_report
 from sim.scenario import Scenario
 from sim.system import System, build, write_json
-from sim.workers import Kind, Workers, one_ray, open_workers
+from sim.workers import Kind, Workers, WorkersSpec, one_ray, open_workers
+
+Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]
 
 
 def new_folder(scenario: Scenario, out: Path | None) -> Path:
@@ -40,12 +45,12 @@ def new_folder(scenario: Scenario, out: Path | None) -> Path:
     return folder
 
 
-def run_scenario(scenario: Scenario, out: Path | None = None, workers: Workers | None = None) -> Path:
+def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open = open_workers) -> Path:
     """Play every seed of a scenario and write a run folder.
 
     Args:
         out: the run folder; default under ``runs/``.
-        workers: carry out all client work with these instead of the scenario's (under ``flwr run``).
+        open_workers: who carries out client work; under ``flwr run``, the nodes of its Grid.
 
     Returns:
         The run folder.
@@ -62,9 +67,9 @@ def run_scenario(scenario: Scenario, out: Path | None = None, workers: Workers |
     environment = determinism.environment("cuda" if scenario.workers.gpus else "cpu")
     ledger.append("start", scenario_digest=scenario.digest(), environment=environment)
     records, rows = [], []
-    with one_ray(scenario.workers) if workers is None else nullcontext():
+    with one_ray(scenario.workers) if open_workers is transports.open_workers else nullcontext():
         for seed in scenario.seeds:
-            system, record, measured = _play(scenario, seed, run, ledger, workers)
+            system, record, measured = _play(scenario, seed, run, ledger, open_workers)
             records.append(record)
             rows += measured
             summary.write_record(run, record)
@@ -101,17 +106,17 @@ def resolved(scenario: Scenario) -> str:
 
 
 def _play(
-    scenario: Scenario, seed: int, run: Path, ledger: Ledger, given: Workers | None
+    scenario: Scenario, seed: int, run: Path, ledger: Ledger, open_workers: Open
 ) -> tuple[System, dict[str, Any], list[dict[str, Any]]]:
     """One seed: its system as it stands at the end, its record, and its evaluation rows."""
     system = build(scenario, seed, run / "state" / str(seed))
     clients = system.dataset.clients
-    with _workers(scenario, scenario.workers.learn, seed, given) as workers:
+    with open_workers(scenario.workers, scenario.workers.learn, system.settings) as workers:
         tuned = [rule for rule in system.kept if rule is not None]
         with phase("clients tune the base model", len(clients) * len(tuned)) as done:
             cost = learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
     learned = {label: cost[strategy.tuning] for label, strategy in system.strategies.items()}
-    with _workers(scenario, scenario.workers.stream, seed, given) as workers:
+    with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
         with phase("strategies choose scales and learn masks") as done:
             for label, extra in localize(system, workers, done).items():
                 learned[label] = learned[label].then(extra)
@@ -172,7 +177,3 @@ def audited(system: System, workers: Workers, ledger: Ledger) -> dict[str, str]:
     equal = {label: state[label] == rebuilt[label] for label in state}
     ledger.append("audit", seed=system.seed, rebuilt_digest=rebuilt, bitwise_equal=equal)
     return rebuilt
-
-
-def _workers(scenario: Scenario, kind: Kind, seed: int, given: Workers | None) -> AbstractContextManager[Workers]:
-    return nullcontext(given) if given is not None else open_workers(scenario.workers, kind, scenario.settings(seed))

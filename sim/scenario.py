@@ -12,7 +12,6 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic.json_schema import GenerateJsonSchema
 
 from clients import digest
 from clients.settings import DataSpec, FictionData, ModelSpec, Settings, Strict, TuningSpec
@@ -160,7 +159,10 @@ class Scenario(Strict):
 
 def schema() -> dict[str, Any]:
     """JSON Schema of a scenario file, for editors."""
-    return Scenario.model_json_schema(schema_generator=GenerateJsonSchema) | {
+    made = Scenario.model_json_schema()
+    data = made["properties"]["data"]
+    data["anyOf"] = data.pop("oneOf")  # without its family a section may fit more than one
+    return made | {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Unmerge scenario",
     }

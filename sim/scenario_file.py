@@ -36,7 +36,10 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
     lines = _lines(node)
     _refuse_doubles(node, path)
     for override in overrides:
-        lines[_override(values, override)] = f"--set {override}"
+        location = _override(values, override)
+        for depth in range(1, len(location)):  # sections that were not in the file
+            lines.setdefault(location[:depth], f"--set {override}")
+        lines[location] = f"--set {override}"
     _make_absolute(values, "data", "source", path.parent)
     _make_absolute(values, "model", "base", path.parent)
     try:
@@ -46,7 +49,7 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
 
 
 def find(source: str) -> Path:
-    """A file, or a scenario that came with the package: ``quickstart``, ``quickstart.yaml``, ``scenarios/quickstart.yaml``."""
+    """A file, or a scenario that came with the package: ``quickstart`` or ``scenarios/quickstart.yaml``."""
     path = Path(source)
     if path.is_file():
         return path
@@ -140,20 +143,22 @@ def _message(path: Path, lines: dict[Location, str], error: Any) -> str:
         text = f"unknown key{f'; did you mean {close[0]!r}?' if close else ''} Known here: {', '.join(known)}"
     elif "input" in error and not isinstance(error["input"], dict | list | BaseModel):
         text += f" (found {error['input']!r})"
-    return f"{path}, {where}: {'.'.join(map(str, shown))}{': ' if shown else ''}{text}"
+    place = where if where.startswith("--set") else f"{path}, {where}"
+    return f"{place}: {'.'.join(map(str, shown))}{': ' if shown else ''}{text}"
 
 
 def _in_document(location: Location, lines: dict[Location, str]) -> tuple[Location, str]:
-    """The key as the user wrote it (without pydantic's own steps, such as a union's tag), and where the nearest key stands."""
+    """The key as the user wrote it (without pydantic's own steps, such as a union's tag), and where it stands."""
     shown: Location = ()
     for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if (*shown, part) in lines or (last and isinstance(part, str) and "[" not in part and part not in ("full",)):
+        tag = location[:1] == ("data",) and index == 1 and part in FAMILIES
+        if (*shown, part) in lines or (index == len(location) - 1 and isinstance(part, str) and not tag):
             shown = (*shown, part)
+    within = [place for at, place in lines.items() if at[: len(shown)] == shown and place.startswith("--set")]
     nearest = shown
     while nearest not in lines and nearest:
         nearest = nearest[:-1]
-    return shown, lines.get(nearest, "line 1")
+    return shown, within[-1] if within and shown else lines.get(nearest, "line 1")
 
 
 def _known_keys(location: Location) -> list[str]:

@@ -60,9 +60,7 @@ def point(rows: list[dict[str, Any]], forgot: dict[str, Cost], storage: dict[str
     return {"deleted": deleted, "retrain_steps": retrain, "strategies": strategies}
 
 
-def summarize(
-    run: Path, system: System, records: list[dict[str, Any]], seconds: float, ledger: Ledger
-) -> dict[str, Any]:
+def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds: float, ledger: Ledger) -> dict[str, Any]:
     """The summary of all seeds: means of numbers, one digest over the seeds' digests."""
     scenario = system.scenario
     first = records[0]
@@ -93,9 +91,7 @@ def summarize(
     return summary
 
 
-def _strategy(
-    system: System, label: str, records: list[dict[str, Any]], accuracy: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _strategy(system: System, label: str, records: list[dict[str, Any]], accuracy: list[dict[str, Any]]) -> dict[str, Any]:
     strategy = system.strategies[label]
     states = [record["state_digest"][label] for record in records]
     rebuilt = [record["rebuilt_digest"][label] for record in records]
@@ -147,9 +143,7 @@ def _curve(records: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
     curve = []
     for points in zip(*(record["curve"] for record in records), strict=True):
         mine = [p["strategies"][label] for p in points]
-        accuracies = {
-            key: _over([m[key] for m in mine], statistics.fmean) for key in ("held_in", "held_out", "forgotten")
-        }
+        accuracies = {key: _over([m[key] for m in mine], statistics.fmean) for key in ("held_in", "held_out", "forgotten")}
         counts = {key: _whole_mean(m[key] for m in mine) for key in ("gradient_steps", "storage_bytes")}
         curve.append({"deleted": points[0]["deleted"], **accuracies, **counts})
     return curve

@@ -74,9 +74,7 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     site = open_site(settings)
     size = site.model.layout.size
     strategies = {
-        spec.label: REGISTRY[spec.strategy][0](
-            spec.parameters, seed, folder / "strategies" / quote(spec.label, safe="")
-        )
+        spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, folder / "strategies" / quote(spec.label, safe=""))
         for spec in scenario.strategies
     }
     keeps: dict[Rule, Keeps] = {}

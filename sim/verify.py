@@ -63,9 +63,7 @@ def _check_against_ledger(run: Path, record: dict[str, Any]) -> None:
     from clients.errors import InputError
 
     told = [
-        r
-        for r in ledger.read(run / "ledger.jsonl")
-        if r["event"] in ("learned", "release") and r["seed"] == record["seed"]
+        r for r in ledger.read(run / "ledger.jsonl") if r["event"] in ("learned", "release") and r["seed"] == record["seed"]
     ]
     for label, facts in told[-1]["strategies"].items() if told else ():
         if facts["state_digest"] != record["state_digest"][label]:

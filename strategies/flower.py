@@ -132,9 +132,7 @@ class JobStrategy(Strategy):
         self.shared, self.settings = encode_arrays(shared), settings.model_dump_json()
         self._sent: dict[int, tuple[str, ...]] = {}
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterator[Message]:
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterator[Message]:
         """A message per job, made when it is sent; its group is the number of the job."""
         for index, job in enumerate(self.jobs):
             self._sent[index] = job.clients

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # tests/clients must not be taken for the package clients, whichever way pytest was started
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not keep a busy machine busier
 
 from clients.jobs import Site, open_site  # noqa: E402
 from clients.settings import Settings  # noqa: E402

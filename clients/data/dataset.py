@@ -1,8 +1,10 @@
 """Shards: the data of each client, as a loader hands it over."""
 
+import string
 from dataclasses import asdict, dataclass
 
 from clients import digest
+from clients.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,19 @@ def split_template(template: str) -> tuple[str, str]:
     return prompt, answer.removesuffix("}")
 
 
+def columns(template: str) -> list[str]:
+    """Names of the columns in a template, the answer's last."""
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+
+
 def fill(template: str, row: dict[str, object]) -> Example:
-    """The example that a template makes of a row."""
+    """The example that a template makes of a row.
+
+    Raises:
+        InputError: the template names a column that the row does not have.
+    """
     prompt, answer = split_template(template)
-    return Example(prompt.format_map(row), str(row[answer]))
+    try:
+        return Example(prompt.format_map(row), str(row[answer]))
+    except KeyError as error:
+        raise InputError(f"data.prompt: there is no column {error}; the columns are {', '.join(row)}") from error

@@ -6,11 +6,10 @@ since.
 """
 
 import random
-import string
 from collections import defaultdict
 from typing import Any
 
-from clients.data.dataset import Dataset, Shard, fill, split_template
+from clients.data.dataset import Dataset, Shard, columns, fill, split_template
 from clients.data.hub import open_table
 from clients.errors import InputError
 from clients.settings import TableData
@@ -19,20 +18,15 @@ from clients.settings import TableData
 def load(spec: TableData, seed: int) -> Dataset:
     """Clients named by the client column, or ``u0, u1, ...`` by a partitioner, the ones with most rows first."""
     answer = split_template(spec.prompt)[1]
-    columns = [name for _, name, _, _ in string.Formatter().parse(spec.prompt) if name]
-    table = open_table(
-        spec.source, spec.config, spec.split, columns + ([spec.client_column] if spec.client_column else [])
-    )
+    used = columns(spec.prompt) + ([spec.client_column] if spec.client_column else [])
+    table, notes = _without_gaps(open_table(spec.source, spec.config, spec.split, used), used)
     rows = _name_labels(list(table), spec, answer)
     labels = _labels(rows, spec, answer)
-    dealt = (
-        _by_column(rows, spec.client_column) if spec.client_column else _by_partitioner(table, rows, spec, answer, seed)
-    )
+    dealt = _by_column(rows, spec.client_column) if spec.client_column else _by_partitioner(table, rows, spec, answer, seed)
     large = {client: mine for client, mine in dealt.items() if len(mine) >= spec.minimum}
     order = sorted(large, key=lambda client: (-len(large[client]), client))
     public = order[: spec.public_clients]
     kept = sorted(order[spec.public_clients :][: spec.clients])
-    notes = []
     if len(large) < len(dealt):
         notes.append(
             f"{len(dealt) - len(large)} of {len(dealt)} clients have fewer than data.minimum = {spec.minimum} examples."
@@ -43,6 +37,15 @@ def load(spec: TableData, seed: int) -> Dataset:
         labels,
         tuple(notes),
     )
+
+
+def _without_gaps(table: Any, used: list[str]) -> tuple[Any, list[str]]:
+    """The rows that have a value in every column used, and a note on the others."""
+    whole = [i for i, row in enumerate(table.select_columns(used)) if all(value is not None for value in row.values())]
+    if len(whole) == len(table):
+        return table, []
+    note = f"{len(table) - len(whole)} of {len(table)} rows have no value in one of {', '.join(used)}; they are left out."
+    return table.select(whole), [note]
 
 
 def _name_labels(rows: list[dict[str, Any]], spec: TableData, answer: str) -> list[dict[str, Any]]:
@@ -95,12 +98,11 @@ def _by_partitioner(
             parts, answer, alpha=chosen.alpha, min_partition_size=spec.minimum, seed=seed
         ),
         "pathological": lambda: partitioners.PathologicalPartitioner(parts, answer, chosen.classes, seed=seed),
-        "shard": lambda: partitioners.ShardPartitioner(
-            parts, answer, num_shards_per_partition=chosen.shards, seed=seed
-        ),
+        "shard": lambda: partitioners.ShardPartitioner(parts, answer, num_shards_per_partition=chosen.shards, seed=seed),
     }[chosen.name]()
     made.dataset = table.add_column("_row", list(range(len(table)))).shuffle(seed=seed, keep_in_memory=True)
     try:
+        # The shard partitioner leaves out the last rows where they do not make whole shards.
         return {f"u{i}": [rows[r] for r in made.load_partition(i)["_row"]] for i in range(parts)}
     except ValueError as error:
         raise InputError(
@@ -109,7 +111,7 @@ def _by_partitioner(
 
 
 def _shard(client: str, rows: list[dict[str, Any]], spec: TableData, seed: int) -> Shard:
-    """A client's own split into training and validation, from its own rows and the seed alone; one at least is trained on."""
+    """A client's own split into training and validation, from its own rows and the seed alone; one is always trained on."""
     examples = [fill(spec.prompt, row) for row in rows[: spec.maximum]]
     random.Random(f"table/{seed}/{client}").shuffle(examples)
     held = min(round(spec.validation * len(examples)), len(examples) - 1)

@@ -1,16 +1,15 @@
 """TOFU (Maini et al., 2024), ``locuslab/TOFU`` or a folder in its layout: author = row // 20 of ``full``.
 
-Public part, for the embedded base model only: ``real_authors`` and ``world_facts``, which name no fictitious author, and
-the public part of ``fiction``, since those two hold only 217 short answers.
+Public part, for the embedded base model only: ``holdout10`` (20 fictitious authors of the same style, none of them in
+``full``), ``real_authors`` and ``world_facts``.
 """
 
-from clients.data import fiction
 from clients.data.dataset import Dataset, Shard, fill
 from clients.data.hub import open_table
-from clients.errors import InputError
-from clients.settings import FictionData, TofuData
+from clients.settings import TofuData
 
 PAIRS_PER_AUTHOR = 20
+PUBLIC = ("holdout10", "real_authors", "world_facts")
 
 
 def load(spec: TofuData, seed: int) -> Dataset:
@@ -24,15 +23,9 @@ def load(spec: TofuData, seed: int) -> Dataset:
         )
         for author in range(min(spec.clients, authors))
     )
-    public = tuple(fill(spec.prompt, row) for config in ("real_authors", "world_facts") for row in _rows(spec, config))
-    return Dataset(shards, public + fiction.load(FictionData(clients=1), 0).public)
+    public = tuple(fill(spec.prompt, row) for config in PUBLIC for row in _rows(spec, config))
+    return Dataset(shards, public)
 
 
 def _rows(spec: TofuData, config: str) -> list[dict[str, object]]:
-    import string
-
-    named = [name for _, name, _, _ in string.Formatter().parse(spec.prompt) if name]
-    unknown = sorted(set(named) - {"question", "answer"})
-    if unknown:
-        raise InputError(f"data.prompt: TOFU has the columns question and answer, not {', '.join(unknown)}")
     return list(open_table(spec.source, config, "train", ["question", "answer"]))

@@ -20,22 +20,24 @@ from unittest.mock import patch
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-import numpy as np  # noqa: E402
-import ray  # noqa: E402
-from flwr.app import ArrayRecord, ConfigRecord, Context  # noqa: E402
-from flwr.clientapp import ClientApp  # noqa: E402
-from flwr.server.superlink.fleet.vce.backend import raybackend  # noqa: E402
-from flwr.serverapp import Grid, ServerApp  # noqa: E402
-from flwr.simulation import run_simulation  # noqa: E402
+import numpy as np
+import ray
+from flwr.app import ArrayRecord, ConfigRecord, Context
+from flwr.clientapp import ClientApp
+from flwr.server.superlink.fleet.vce.backend import raybackend
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+from flwr.simulation.ray_transport.ray_actor import BasicActorPool, ClientAppActor
+from flwr.supercore.task_identity import TaskIdentity
 
-from clients import data  # noqa: E402
-from clients.app import app as client_app  # noqa: E402
-from clients.errors import InputError  # noqa: E402
-from clients.jobs import Job, Reply  # noqa: E402
-from clients.settings import Settings  # noqa: E402
-from sim.workers import Kind, Workers, WorkersSpec, nodes_for  # noqa: E402
-from sim.workers.ray import ray_instance  # noqa: E402
-from strategies.flower import JobStrategy, WindowedGrid  # noqa: E402
+from clients import data
+from clients.app import app as client_app
+from clients.errors import InputError
+from clients.jobs import Job, Reply
+from clients.settings import Settings
+from sim.workers import Kind, Workers, WorkersSpec, nodes_for
+from sim.workers.ray import ray_instance
+from strategies.flower import JobStrategy, WindowedGrid
 
 NODES_WITHIN = 300.0
 """Seconds in which nodes have to appear."""
@@ -89,7 +91,7 @@ class Backend(raybackend.RayBackend):
     def build(self, app_fn: Callable[[], ClientApp]) -> None:
         """Start the actors."""
         self.app_fn = app_fn
-        self.pool = raybackend.BasicActorPool(raybackend.ClientAppActor, self.client_resources, self.actor_kwargs)
+        self.pool = BasicActorPool(ClientAppActor, self.client_resources, self.actor_kwargs)
         self.pool.add_actors_to_pool(self.count)
         self.actors = list(self.pool.pool)
 
@@ -103,11 +105,13 @@ class Backend(raybackend.RayBackend):
 def simulation(spec: WorkersSpec, nodes: int) -> Iterator[tuple[Grid, Callable[[], None]]]:
     """Run a Flower simulation in a thread for the length of the block, on the Ray instance that is there.
 
+    Simulations may be nested; the inner one is the one to use until it is closed.
+
     Yields:
         its Grid, once all nodes are there, and a check that raises if the simulation has ended by itself.
     """
     # A worker that dies comes back, and its message is tried once more; as Flower has it, both would be lost.
-    resources = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": -1, "max_task_retries": 1}
+    resources: dict[str, Any] = {"num_cpus": spec.cpus, "num_gpus": spec.gpus, "max_restarts": -1, "max_task_retries": 1}
     given, unwanted = Future[Grid](), threading.Event()
     backends: list[Backend] = []
     failures: list[BaseException] = []
@@ -134,7 +138,9 @@ def simulation(spec: WorkersSpec, nodes: int) -> Iterator[tuple[Grid, Callable[[
         if not thread.is_alive():
             raise RuntimeError("the Flower simulation ended early") from next(iter(failures), None)
 
-    with patch.object(raybackend, "RayBackend", make_backend):
+    # Flower keeps the run that messages belong to in globals: an enclosing simulation gets its own back.
+    identity = patch.multiple(TaskIdentity, _run_id=None, _node_id=None, _task_id=None)
+    with patch.object(raybackend, "RayBackend", make_backend), identity:
         thread.start()
         try:
             while not given.done():
@@ -187,7 +193,7 @@ server_app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a whole scenario under ``flwr run .``; its config names the scenario and the folder to write."""
     from sim.run import run_scenario
-    from sim.scenario import load_scenario
+    from sim.scenario_file import load_scenario
 
     out = str(context.run_config["out"])
     scenario = load_scenario(str(context.run_config["scenario"]))

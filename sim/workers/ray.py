@@ -18,14 +18,14 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_enable_metrics_collection", "0")
 
-import numpy as np  # noqa: E402
-import ray  # noqa: E402
-from ray.exceptions import RayActorError, RayError  # noqa: E402
+import numpy as np
+import ray
+from ray.exceptions import RayActorError, RayError
 
-from clients.errors import InputError  # noqa: E402
-from clients.jobs import Job, Reply, open_site, perform  # noqa: E402
-from clients.settings import Settings  # noqa: E402
-from sim.workers import WorkersSpec  # noqa: E402
+from clients.errors import InputError
+from clients.jobs import Job, Reply, open_site, perform
+from clients.settings import Settings
+from sim.workers import WorkersSpec
 
 AT_ONCE = 2
 """Jobs with an actor at a time: the next one is there when one ends."""
@@ -87,7 +87,7 @@ class Worker:
 class Flight(NamedTuple):
     """A job that is with an actor; ``again``: for the second time, and alone."""
 
-    index: int
+    number: int
     job: Job
     slot: int
     again: bool
@@ -111,7 +111,7 @@ class RayWorkers:
                 try:
                     ref = self.actors[flight.slot].perform.remote(flight.job, *(refs[n] for n in flight.job.shared))
                 except Exception as error:  # what it holds cannot be sent
-                    yield flight.index, _failed(flight.job, error)
+                    yield flight.number, _failed(flight.job, error)
                 else:
                     flying[ref] = flight
             if not flying:
@@ -125,12 +125,12 @@ class RayWorkers:
                 if flight.again:
                     reply = _failed(flight.job, error)
                 else:
-                    again.appendleft((flight.index, flight.job))
+                    again.appendleft((flight.number, flight.job))
                     continue
             except RayError as error:
                 reply = _failed(flight.job, error)
             del ref  # the caller may drop the reply: nothing here holds it in the object store
-            yield flight.index, reply
+            yield flight.number, reply
             del reply
 
     def _take(
@@ -154,7 +154,7 @@ class RayWorkers:
         ray.kill(self.actors[lost.slot])  # it may be one that only cannot be reached
         self.actors[lost.slot] = self._start()
         with_it = [ref for ref, flight in flying.items() if flight.slot == lost.slot]
-        return [(flying[ref].index, flying.pop(ref).job) for ref in with_it]
+        return [(flying[ref].number, flying.pop(ref).job) for ref in with_it]
 
     def _start(self) -> Any:
         actor = self._new(self.settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from clients.settings import Settings
 
@@ -34,6 +35,12 @@ facts["shards"] = [s.digest() for s in data.load(settings.data, 7).shards]
 facts["signs"] = digest.of_array(bits.sign_vector(123, 1001))
 print("FACTS" + json.dumps(facts))
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models this small only lose by more threads; tuning and scoring set their own number."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

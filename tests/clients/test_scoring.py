@@ -14,9 +14,12 @@ LONG = Example("Question:Who?\nAnswer:", "nobody that anyone in this town has ev
 
 @pytest.fixture
 def model(site: Site) -> Iterator[LanguageModel]:
-    """The tiny model at a random point, where probabilities differ clearly between tokens."""
-    shift = np.random.default_rng(0).normal(0, 0.7, site.model.layout.size).astype(np.float32)
-    site.model.assign(site.model.theta0.numpy() + shift)
+    """The tiny model at a random point, its last layer norm made so large that probabilities differ between tokens."""
+    random, layout = np.random.default_rng(0), site.model.layout
+    theta = site.model.theta0.numpy() + random.normal(0, 0.7, layout.size).astype(np.float32)
+    at = layout.names.index("transformer.ln_f.weight")
+    theta[layout.bounds[at] : layout.bounds[at + 1]] = 40
+    site.model.assign(theta)
     yield site.model
     site.model.reset()
 
@@ -27,9 +30,7 @@ def surprise(model: LanguageModel, example: Example) -> list[float]:
     ids = [*prompt, *model.tokenizer.encode(example.answer), model.tokenizer.eos_token_id]
     with torch.no_grad():
         logits = model.module(torch.tensor([ids])).logits[0].double().numpy()
-    return [
-        float(np.log(np.exp(logits[at - 1]).sum()) - logits[at - 1, ids[at]]) for at in range(len(prompt), len(ids))
-    ]
+    return [float(np.log(np.exp(logits[at - 1]).sum()) - logits[at - 1, ids[at]]) for at in range(len(prompt), len(ids))]
 
 
 @pytest.mark.parametrize("client", ["u0", "u5"])
@@ -38,7 +39,7 @@ def test_answer_probability_by_hand(site: Site, model: LanguageModel, client: st
     expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in shard.train])
     assert scoring.score(model, shard, ()) == pytest.approx(expected, rel=1e-5)
     model.reset()
-    assert scoring.score(model, shard, ()) != pytest.approx(expected, rel=1e-2)
+    assert scoring.score(model, shard, ()) != pytest.approx(expected, rel=0.1)
 
 
 def test_more_examples_than_are_scored_at_once(model: LanguageModel) -> None:

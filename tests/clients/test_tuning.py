@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,6 @@ from clients.jobs import Site
 from clients.settings import TuningSpec
 
 KINDS = ("plain", "sign_fixed")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plain_loss(module: Any, tokenizer: Any, examples: list[Example]) -> torch.Tensor:
@@ -48,16 +38,15 @@ def plain_tuning(site: Site, shard: Shard, rows: list[list[int]], spec: TuningSp
     flat = signs if signs is not None else np.ones(sum(p.numel() for p in tuned), dtype=np.float32)
     pieces = torch.from_numpy(flat).split([p.numel() for p in tuned])
     optimizer = torch.optim.Adam(tuned, lr=spec.lr, betas=spec.betas, eps=spec.eps)
-    with one_thread():
-        for step in rows:
-            optimizer.zero_grad()
-            plain_loss(module, tokenizer, [shard.train[row] for row in step]).backward()
-            optimizer.step()
-            if signs is not None:
-                with torch.no_grad():
-                    for p, p0, v in zip(tuned, start, pieces, strict=True):
-                        wrong = torch.sign(p - p0) != v.view_as(p)
-                        p[wrong] = p0[wrong]
+    for step in rows:
+        optimizer.zero_grad()
+        plain_loss(module, tokenizer, [shard.train[row] for row in step]).backward()
+        optimizer.step()
+        if signs is not None:
+            with torch.no_grad():
+                for p, p0, v in zip(tuned, start, pieces, strict=True):
+                    wrong = torch.sign(p - p0) != v.view_as(p)
+                    p[wrong] = p0[wrong]
     return torch.cat([(p - p0).detach().flatten() for p, p0 in zip(tuned, start, strict=True)]).numpy()
 
 
@@ -145,7 +134,11 @@ def test_recipe_digest_changes_with_everything_that_decides_the_vector(site: Sit
         ),
     ):
         recipes.append(tuning.recipe_digest(site.model, *changed))  # type: ignore[arg-type]
-    for change in ({"tune": ["*.mlp.*"]}, {"max_length": 64}, {"tiny": site.settings.model.tiny.model_copy(update={"seed": 1})}):
+    for change in (
+        {"tune": ["*.mlp.*"]},
+        {"max_length": 64},
+        {"tiny": site.settings.model.tiny.model_copy(update={"seed": 1})},
+    ):
         model = base_model.load(site.settings.model.model_copy(update=change), site.dataset, "cpu")
         recipes.append(tuning.recipe_digest(model, *base))  # type: ignore[arg-type]
     assert len(set(recipes)) == len(recipes)

@@ -1,0 +1,212 @@
+"""The main job on a tiny model: what a run folder says, and that deletion is exact."""
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tiny_scenario import TINY, tiny
+
+from clients import bits
+from clients.errors import InputError
+from clients.exact_sum import ExactSum
+from clients.jobs import Site, open_site
+from clients.tuning import tune
+from sim import ledger
+from sim.run import run_scenario
+from sim.scenario_file import load_scenario
+
+LABELS = ["zero_shot", "local", "average", "sift_masks", "counts", "half", "mask_only", "clamu", "clamu_vectors",
+          "clamu_random", "clamu_signs"]  # fmt: skip
+STEPS, MASK_STEPS = 3, 2
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return told
+
+
+def records_of(run: Path, event: str) -> list[dict[str, Any]]:
+    return [record for record in ledger.read(run / "ledger.jsonl") if record["event"] == event]
+
+
+def test_every_strategy_is_exact_and_bitwise_equal_to_a_rebuild(finished: Path) -> None:
+    told = summary_of(finished)
+    assert list(told["strategies"]) == LABELS
+    for strategy in told["strategies"].values():
+        assert (strategy["exactness"], strategy["bitwise_equal"]) == ("exact", True)
+        assert strategy["state_digest"] == strategy["rebuilt_digest"]
+    assert len({strategy["state_digest"] for strategy in told["strategies"].values()}) == len(LABELS)
+
+
+def test_the_saved_sum_is_the_sum_of_the_retained_clients_tuned_here(finished: Path) -> None:
+    """An independent rebuild: every retained client is tuned in this test and added in plain integers."""
+    site: Site = open_site(load_scenario(str(finished / "scenario.yaml")).settings(7))
+    forgotten = {record["client"] for record in records_of(finished, "request")}
+    for kind in ("plain", "sign_fixed"):
+        expected = np.zeros(site.model.layout.size, dtype=np.int64)
+        for shard in site.dataset.shards:
+            if shard.client not in forgotten:
+                tau = tune(site.model, shard, kind, site.settings.tuning, 7).vector  # type: ignore[arg-type]
+                expected += np.rint(tau.astype(np.float64) * 2**32).astype(np.int64)
+        saved = ExactSum.load(finished / "state" / "7" / f"kept-{kind}" / "sum.safetensors")
+        assert saved.count == 4
+        np.testing.assert_array_equal(saved.total, expected)
+
+
+def test_masks_are_one_bit_per_parameter_of_current_clients_only(finished: Path) -> None:
+    folder = finished / "state" / "7" / "kept-sign_fixed"
+    size = summary_of(finished)["parameters"]["tunable"]
+    members = json.loads((folder / "members.json").read_text())
+    for keep in ("0.5", "1"):
+        files = {path.stem: path.stat().st_size for path in (folder / f"masks-{keep}").iterdir()}
+        assert files == dict.fromkeys(members, (size + 7) // 8)
+    site = open_site(tiny().settings(7))
+    client = sorted(members)[0]
+    tau = tune(site.model, site.dataset.shard(client), "sign_fixed", site.settings.tuning, 7).vector
+    saved = np.frombuffer((folder / "masks-1" / f"{client}.bits").read_bytes(), dtype=np.uint8)
+    np.testing.assert_array_equal(bits.unpack(saved, size), tau != 0)
+
+
+def test_nothing_of_the_forgotten_is_left_in_the_state(finished: Path) -> None:
+    forgotten = {record["client"] for record in records_of(finished, "request")}
+    assert len(forgotten) == 4
+    state = finished / "state" / "7"
+    assert not [path for path in state.rglob("*") if path.name.split(".")[0] in forgotten]
+    for path in state.rglob("*.json"):
+        if path.name != "progress.json":
+            assert not [client for client in forgotten if f'"{client}"' in path.read_text()], path
+
+
+def test_costs_follow_from_the_deletion_rule(finished: Path) -> None:
+    """8 clients, 4 deletions in 2 releases of 2, 3 steps a tuning; masks: 2 steps over 8, then 6, then 4 clients."""
+    strategies = summary_of(finished)["strategies"]
+    relearned = MASK_STEPS * (6 + 4)
+    expected = {
+        "zero_shot": (0, 0, 0),
+        "local": (8 * STEPS, 0, 8),
+        "average": (8 * STEPS, 4 * STEPS, 12),
+        "sift_masks": (8 * STEPS, 4 * STEPS, 12),
+        "mask_only": (8 * STEPS, 0, 8),
+        "clamu": (8 * STEPS + 8 * MASK_STEPS, 4 * STEPS + relearned, 12),
+        "clamu_signs": (8 * STEPS + 8 * MASK_STEPS, 4 * STEPS + relearned, 12),
+    }
+    for label, (learn, forget, tunings) in expected.items():
+        found = strategies[label]
+        assert (found["gradient_steps"], found["client_tunings"]) == ({"learn": learn, "forget": forget}, tunings), label
+    assert strategies["average"]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS}
+    assert strategies["clamu"]["parallel_steps"]["forget"] == 2 * (STEPS + MASK_STEPS)
+    assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5}  # the paper's grid of 5
+
+
+def test_the_retrain_line_retrains_all_retained_at_each_release(finished: Path) -> None:
+    assert summary_of(finished)["retrain"] == [
+        {"deleted": 0, "gradient_steps": 0},
+        {"deleted": 2, "gradient_steps": 6 * STEPS},
+        {"deleted": 4, "gradient_steps": (6 + 4) * STEPS},
+    ]
+
+
+def test_accuracies_are_means_of_the_rows_in_metrics_parquet(finished: Path) -> None:
+    told = summary_of(finished)
+    values: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    forgotten = {record["client"] for record in records_of(finished, "request")}
+    for row in pq.read_table(finished / "metrics.parquet").to_pylist():
+        assert (row["seed"], row["tasks"], row["metric"]) == (7, 8, "answer_probability")
+        values[row["strategy"], row["deleted"], row["split"]].append(row["value"])
+        if row["deleted"] == 0 and row["client"] in forgotten:
+            values[row["strategy"], 0, "leaving"].append(row["value"])
+    for label in LABELS:
+        before, after = values[label, 0, "held_in"], values[label, 4, "held_in"]
+        gone = values[label, 4, "forgotten"]
+        assert (len(before), len(after), len(gone)) == (8, 4, 4)
+        expected = {
+            "held_in_before": before, "held_out_before": before, "held_in_after": after, "held_out_after": after + gone,
+            "forgotten_before": values[label, 0, "leaving"], "forgotten_after": gone,
+        }  # fmt: skip
+        for key, numbers in expected.items():
+            assert told["strategies"][label]["accuracy"][key] == pytest.approx(math.fsum(numbers) / len(numbers), abs=1e-15)
+
+
+def test_the_forgotten_get_the_maskless_merge(finished: Path) -> None:
+    rows = pq.read_table(finished / "metrics.parquet").to_pylist()
+    last = {(row["strategy"], row["client"]): row["value"] for row in rows if row["deleted"] == 4 and row["split"] == "forgotten"}
+    clients = {client for _, client in last}
+    for client in clients:
+        assert last["local", client] == last["mask_only", client] == last["zero_shot", client]
+        assert last["sift_masks", client] == last["half", client] == last["counts", client] == last["clamu_signs", client]
+        assert last["clamu", client] == last["clamu_vectors", client]
+
+
+def test_the_ledger_tells_joins_requests_and_deletions_with_their_costs(finished: Path) -> None:
+    joins, requests, forgets = (records_of(finished, event) for event in ("join", "request", "forget"))
+    assert len(joins) == 2 * 8
+    assert len(forgets) == 2 * len(requests) == 8
+    digests = {(record["rule"], record["client"]): record["digest"] for record in joins}
+    size = summary_of(finished)["parameters"]["tunable"]
+    for record in forgets:
+        assert record["matched"] is True
+        assert record["derived_digest"] == record["expected_digest"] == digests[record["rule"], record["client"]]
+        assert (record["gradient_steps"], record["client_tunings"]) == (STEPS, 1)
+        assert 8 * size < record["bytes_up"] < 8 * size + 1000
+        assert 0 < record["bytes_down"] < 1000
+    releases = records_of(finished, "release")
+    assert [len(record["clients"]) for record in releases] == [2, 2]
+    final = releases[-1]["strategies"]
+    for label, strategy in summary_of(finished)["strategies"].items():
+        assert final[label]["state_digest"] == strategy["state_digest"]
+        assert final[label]["bytes_kept"] == strategy["storage_bytes"]
+    assert summary_of(finished)["ledger"]["head"] == list(ledger.read(finished / "ledger.jsonl"))[-1]["hash"]
+
+
+def test_the_same_scenario_gives_the_same_digests_whatever_the_cohort(finished: Path, tmp_path: Path) -> None:
+    again = run_scenario(tiny(workers={"kind": "inline", "cohort": 8}, audit=[]), tmp_path / "again")
+    one, two = summary_of(finished)["strategies"], summary_of(again)["strategies"]
+    assert {k: v["state_digest"] for k, v in one.items()} == {k: v["state_digest"] for k, v in two.items()}
+    assert {k: v["accuracy"] for k, v in one.items()} == {k: v["accuracy"] for k, v in two.items()}
+    assert all(strategy["bitwise_equal"] is None for strategy in two.values())
+
+
+def test_several_seeds_are_averaged(tmp_path: Path) -> None:
+    parts = {}
+    small = {"strategies": ["local", "average"], "stream": {"requests": 2}}
+    for name, seeds in (("a", [1]), ("b", [2]), ("ab", [1, 2])):
+        parts[name] = summary_of(run_scenario(tiny(**small, seeds=seeds), tmp_path / name))
+    both = parts["ab"]["strategies"]["average"]
+    one, two = (parts[name]["strategies"]["average"] for name in "ab")
+    for key, value in both["accuracy"].items():
+        assert value == pytest.approx((one["accuracy"][key] + two["accuracy"][key]) / 2, abs=1e-15)
+        spread = abs(one["accuracy"][key] - two["accuracy"][key]) / math.sqrt(2)
+        assert parts["ab"]["spread"]["average"][key] == pytest.approx(spread, abs=1e-12)
+    assert both["bitwise_equal"] is True
+    assert both["state_digest"] not in (one["state_digest"], two["state_digest"])
+
+
+def test_everybody_may_be_forgotten(tmp_path: Path) -> None:
+    stream = {"requests": 8, "release": {"every": 8}}
+    told = summary_of(run_scenario(tiny(stream=stream), tmp_path / "run"))
+    zero = told["strategies"]["zero_shot"]["accuracy"]["forgotten_after"]
+    for strategy in told["strategies"].values():
+        assert strategy["bitwise_equal"] is True
+        assert strategy["accuracy"]["held_in_after"] is None
+        assert strategy["accuracy"]["forgotten_after"] == zero
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(InputError, match="exists already; nothing there was touched"):
+        run_scenario(tiny(), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_bad_data_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file or folder"):
+        run_scenario(tiny(data={"family": "tofu", "source": "./nowhere"}), tmp_path / "run")
+    with pytest.raises(InputError, match="there is no folder"):
+        run_scenario(tiny(model=TINY["model"] | {"base": "./nowhere"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

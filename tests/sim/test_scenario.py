@@ -1,0 +1,124 @@
+"""Scenarios: checked whole, with errors that name file, line and key and say what would be right."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from clients.errors import InputError
+from sim.scenario import Scenario, schema
+from sim.scenario_file import find, load_scenario
+
+SHIPPED = ("quickstart", "tofu", "table")
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_scenarios_load_and_fit_the_schema(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.name == name
+    jsonschema.validate(yaml.safe_load(find(name).read_text()), schema())
+    jsonschema.validate(json.loads(scenario.model_dump_json()), schema())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_resolved_scenario_means_the_same(name: str, tmp_path: Path) -> None:
+    scenario = load_scenario(name)
+    again = load_scenario(write(tmp_path, yaml.safe_dump(scenario.model_dump(mode="json"), sort_keys=False)))
+    assert again == scenario
+    assert again.digest() == scenario.digest()
+
+
+def test_workers_and_report_do_not_change_the_digest_and_everything_else_does() -> None:
+    base = Scenario()
+    same = [{"workers": {"kind": "inline"}}, {"report": {"html": False}}]
+    other: list[dict[str, Any]] = [{"seeds": [8]}, {"tuning": {"steps": 21}}, {"data": {"source": "fiction", "pairs": 11}},
+             {"strategies": ["average"]}, {"stream": {"requests": 3}}, {"audit": []}, {"name": "other"}]  # fmt: skip
+    assert {Scenario.model_validate(sections).digest() for sections in same} == {base.digest()}
+    assert len({Scenario.model_validate(sections).digest() for sections in other} | {base.digest()}) == len(other) + 1
+
+
+def test_where_a_file_lies_does_not_change_the_digest(tmp_path: Path) -> None:
+    digests = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "t.csv").write_text("text,label,who\n")
+        text = "data: {family: table, source: t.csv, prompt: '{text}{label}', client_column: who}"
+        (tmp_path / folder / "s.yaml").write_text(text)
+        scenario = load_scenario(str(tmp_path / folder / "s.yaml"))
+        assert scenario.data.source == str(tmp_path / folder / "t.csv")
+        digests.add(scenario.digest())
+    assert len(digests) == 1
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "tuning: {steps: 5}\nstrategies: [average, {sift_masks: {keep: 0.5}}]\n")
+    overrides = ["tuning.steps=9", "data.clients=12", "strategies.1.sift_masks.keep=0.25", "seeds=[1,2]", "tuning.lr=1e-2"]
+    scenario = load_scenario(path, overrides)
+    assert (scenario.tuning.steps, scenario.data.clients, scenario.seeds, scenario.tuning.lr) == (9, 12, (1, 2), 0.01)
+    assert scenario.strategies[1].parameters.model_dump()["keep"] == 0.25
+
+
+def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
+    stream = Scenario.model_validate({"data": {"source": "fiction", "clients": 21}}).stream
+    assert (stream.requests, stream.evaluate_after) == (5, (5,))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "messages"),
+    [
+        ("tuning:\n  step: 5\n", [], ["s.yaml, line 2: tuning.step: unknown key; did you mean 'steps'?", "betas"]),
+        ("sede: [1]\n", [], ["line 1: sede: unknown key; did you mean 'seeds'?"]),
+        ("data:\n  source: fiction\n  client: 3\n", [], ["line 3: data.client: unknown key; did you mean 'clients'?", "pairs"]),
+        ("model:\n  tiny:\n    layer: 3\n", [], ["line 3: model.tiny.layer: unknown key; did you mean 'layers'?"]),
+        ("stream:\n  release:\n    evry: 3\n", [], ["line 3: stream.release.evry: unknown key; did you mean 'every'?"]),
+        ("tuning: {steps: -1}\n", [], ["line 1: tuning.steps: Input should be greater than or equal to 1 (found -1)"]),
+        ("data: {source: nowhere/at-all}\n", [], ["line 1: data: data needs a family (fiction, tofu, table)"]),
+        ("strategies: [averag]\n", [], ["line 1: strategies.0: there is no strategy 'averag'; there are zero_shot, local"]),
+        ("strategies:\n - local\n - sift_masks: {keap: 1}\n", [], ["line 3: strategies.1: sift_masks.keap:", "takes label, keep"]),
+        ("strategies: [{sift_masks: {keep: 2}}]\n", [], ["strategies.0: sift_masks.keep: Input should be less than or equal to 1"]),
+        ("strategies: [local, local]\n", [], ["local is there twice; give each its own label"]),
+        ("stream: {requests: 41}\n", [], ["line 1: stream: stream.requests: 41 requests, but only 40 clients; at most 40"]),
+        ("stream:\n  requests: 10\n  release: {every: 4}\n  evaluate_after: [6]\n", [], ["after 6 requests nothing has been", "since 4"]),
+        ("seeds: [1, 1]\n", [], ["seeds: each seed once"]),
+        ("tuning: {steps: 1}\ntuning: {steps: 2}\n", [], ["line 2: the key 'tuning' is there twice"]),
+        ("- a\n", [], ["a scenario is a mapping of sections"]),
+        ("tuning: {steps: [\n", [], ["s.yaml: not a YAML file", "line"]),
+        ("name: x\n", ["tuning.stepz=1"], ["--set tuning.stepz=1: tuning.stepz: unknown key; did you mean 'steps'?"]),
+        ("name: x\n", ["tuning"], ["--set tuning: write key=value"]),
+        ("name: x\n", ["name.y=1"], ["--set name.y=1: name is 'x', which has no keys"]),
+        ("strategies: [local]\n", ["strategies.3=average"], ["strategies is a list of 1, from 0"]),
+        ("name: x\n", ["data.source=tofu2"], ["--set data.source=tofu2: data: data needs a family"]),
+        ("workers: {kind: ray, learn: ray}\n", [], ["line 1: workers: workers.kind sets learn and stream both"]),
+        ("data: {source: fiction, prompt: '{question}'}\n", [], ["data.prompt: a prompt template names at least two columns"]),
+        ("data: {family: table, source: t.csv, prompt: '{a}{b}'}\n", [], ["data: give either client_column or partitioner"]),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained(tmp_path: Path, text: str, overrides: list[str], messages: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        load_scenario(write(tmp_path, text), overrides)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_scenario(write(tmp_path, "tuning: {steps: 0}\nseeds: []\nmodel: {max_length: 1}\n"))
+    assert [line.split(":")[1].strip() for line in str(caught.value).splitlines()] == [
+        "seeds",
+        "model.max_length",
+        "tuning.steps",
+    ]
+
+
+def test_a_scenario_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="there is no scenario file nope; the ones that come with unmerge are quickstart"):
+        load_scenario("nope")

@@ -1,0 +1,42 @@
+"""Made-up updates of clients, so that the server can be tested without a model."""
+
+import itertools
+
+import numpy as np
+
+from clients import bits, digest
+from clients.exact_sum import to_grid
+from clients.jobs import Reply
+from strategies.kept import Keeps
+
+SIZE, SEED = 37, 5  # not a multiple of 8
+BOUNDS = (0, 10, 37)
+
+
+def vector(client: str, kind: str = "sign_fixed") -> np.ndarray:
+    """A client's task vector: random, a third of it zero, signs as tuned."""
+    rng = np.random.default_rng([ord(letter) for letter in client])
+    tau = rng.normal(scale=1e-3, size=SIZE).astype(np.float32)
+    if kind == "sign_fixed":
+        tau = np.abs(tau) * bits.sign_vector(SEED, SIZE)
+    tau[rng.random(SIZE) < 1 / 3] = 0
+    return tau
+
+
+def reply(clients: tuple[str, ...], keeps: Keeps, kind: str = "sign_fixed") -> Reply:
+    """What clients would send, written out plainly."""
+    arrays, wants = {}, keeps.wants()
+    vectors = {client: vector(client, kind) for client in clients}
+    arrays["sum"] = np.sum([to_grid(tau) for tau in vectors.values()], axis=0)
+    for client, tau in vectors.items():
+        for keep in wants.masks:
+            mask = bits.largest_share(tau, keep)
+            arrays[f"mask/{keep:g}/{client}"] = bits.pack(mask)
+            kept = [np.abs(tau[a:b][mask[a:b]]) for a, b in itertools.pairwise(BOUNDS)]
+            sizes = [entries.mean() if entries.size else 0 for entries in kept]
+            arrays[f"size/{keep:g}/{client}"] = np.array(sizes, dtype=np.float32)
+        arrays[f"vector/{client}"] = tau
+        arrays[f"features/{client}"] = tau[:4]
+    digests = {client: digest.of_array(to_grid(tau)) for client, tau in vectors.items()}
+    tunings = {client: {"digest": found, "recipe": f"recipe {client}", "steps": 3} for client, found in digests.items()}
+    return Reply(clients, {"tunings": tunings}, arrays)
