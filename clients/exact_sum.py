@@ -115,7 +115,10 @@ class ExactSum:
         if arrays["count"].shape != (1,):
             raise InputError(f"{path}: not an exact sum ('count' has shape {arrays['count'].shape}, not (1,))")
         loaded = cls(arrays["sum"].size)
-        loaded.merge(arrays["sum"], int(arrays["count"][0]))
+        try:
+            loaded.merge(arrays["sum"], int(arrays["count"][0]))
+        except InputError as error:
+            raise InputError(f"{path}: damaged: {error}") from error
         return loaded
 
     def _check_shape(self, vector: np.ndarray) -> None:

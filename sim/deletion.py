@@ -66,9 +66,10 @@ def _forget(system: System, rule: Rule, requests: Sequence[Request], workers: Wo
         if rule is not None:
             ledger.append("forget", seed=system.seed, rule=rule, client=client, **_facts(client, expected, replies))
     if bad:
-        cost = cost.then(_rebuild(system, rule, workers))
+        rebuilt = _rebuild(system, rule, workers)
         reasons = {client: replies[client][0].error or "derived a different task vector" for client in bad}
-        ledger.append("rebuild", seed=system.seed, rule=rule, because=reasons, **cost.as_facts())
+        ledger.append("rebuild", seed=system.seed, rule=rule, because=reasons, **rebuilt.as_facts())
+        cost = cost.then(rebuilt)
     return cost
 
 

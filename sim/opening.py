@@ -34,6 +34,7 @@ def open_system(run: Path, scenario: Scenario, record: dict[str, Any]) -> System
         InputError: a state file is missing, damaged, or not the one that the run recorded.
     """
     system = build(scenario, record["seed"], run / "state" / str(record["seed"]), load=True)
+    _check_against_ledger(run, record)
     for label, found in system.digests().items():
         if found != record["state_digest"][label]:
             raise InputError(
@@ -41,3 +42,12 @@ def open_system(run: Path, scenario: Scenario, record: dict[str, Any]) -> System
                 f"the run recorded {record['state_digest'][label][:16]}..."
             )
     return system
+
+
+def _check_against_ledger(run: Path, record: dict[str, Any]) -> None:
+    """The last release in the ledger must speak of the same state as the record."""
+    events = [r for r in ledger.read(run / "ledger.jsonl") if r["event"] in ("learned", "release")]
+    last = next(r for r in reversed(events) if r["seed"] == record["seed"])
+    for label, facts in last["strategies"].items():
+        if facts["state_digest"] != record["state_digest"][label]:
+            raise InputError(f"{run / 'ledger.jsonl'}: its last release of {label} is not the state in progress.json")

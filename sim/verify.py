@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from sim import audit, ledger
+from sim import audit
 from sim.opening import open_run, open_system
 from sim.progress import phase
 from sim.scenario import Scenario
@@ -39,7 +38,6 @@ def verify(run: Path) -> tuple[list[Finding], list[str]]:
     traces: list[str] = []
     for record in records:
         system = open_system(run, scenario, record)
-        _check_against_ledger(run, record)
         traces += remains(system, record["forgotten"])
         findings += _rebuilt(scenario, system)
     return findings, traces
@@ -56,18 +54,6 @@ def _rebuilt(scenario: Scenario, system: System) -> list[Finding]:
         Finding(system.seed, label, system.strategies[label].exactness, state, rebuilt[label])
         for label, state in system.digests().items()
     ]
-
-
-def _check_against_ledger(run: Path, record: dict[str, Any]) -> None:
-    """The last release in the ledger must speak of the same state as the record."""
-    from clients.errors import InputError
-
-    told = [
-        r for r in ledger.read(run / "ledger.jsonl") if r["event"] in ("learned", "release") and r["seed"] == record["seed"]
-    ]
-    for label, facts in told[-1]["strategies"].items() if told else ():
-        if facts["state_digest"] != record["state_digest"][label]:
-            raise InputError(f"{run / 'ledger.jsonl'}: its last release of {label} is not the state in progress.json")
 
 
 def remains(system: System, forgotten: list[str]) -> list[str]:

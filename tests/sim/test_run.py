@@ -134,7 +134,9 @@ def test_accuracies_are_means_of_the_rows_in_metrics_parquet(finished: Path) -> 
 
 def test_the_forgotten_get_the_maskless_merge(finished: Path) -> None:
     rows = pq.read_table(finished / "metrics.parquet").to_pylist()
-    last = {(row["strategy"], row["client"]): row["value"] for row in rows if row["deleted"] == 4 and row["split"] == "forgotten"}
+    last = {
+        (row["strategy"], row["client"]): row["value"] for row in rows if row["deleted"] == 4 and row["split"] == "forgotten"
+    }
     clients = {client for _, client in last}
     for client in clients:
         assert last["local", client] == last["mask_only", client] == last["zero_shot", client]

@@ -1,0 +1,161 @@
+"""Deletion when things go wrong: a vector that differs, a client that is gone, cohorts that fail."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_run import records_of, summary_of
+from tiny_scenario import tiny
+
+from clients.jobs import Job, Reply, open_site
+from clients.settings import Settings
+from sim.asking import WorkError
+from sim.run import run_scenario
+from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
+
+Spoil = Callable[[Job, Reply], Reply]
+SMALL: dict[str, Any] = {
+    "strategies": ["local", "average", "sift_masks"],
+    "stream": {"requests": 2, "release": {"every": 2}},
+}
+
+
+class SpoiledWorkers(InlineWorkers):
+    """Workers whose replies are spoiled on the way."""
+
+    def __init__(self, settings: Settings, spoil: Spoil) -> None:
+        super().__init__(open_site(settings))
+        self.spoil = spoil
+
+    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
+        jobs = list(jobs)
+        for index, reply in super().run(jobs, shared):
+            yield index, self.spoil(jobs[index], reply)
+
+
+def run_spoiled(out: Path, spoil: Spoil, **sections: Any) -> Path:
+    @contextmanager
+    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
+        yield SpoiledWorkers(settings, spoil)
+
+    return run_scenario(tiny(**SMALL, **sections), out, opened)
+
+
+@pytest.fixture(scope="module")
+def honest(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_scenario(tiny(**SMALL), tmp_path_factory.mktemp("honest") / "run")
+
+
+def leaving(honest: Path) -> list[str]:
+    return [record["client"] for record in records_of(honest, "request")]
+
+
+def is_deletion(job: Job, client: str, kind: str) -> bool:
+    """A job that derives a leaving client again: alone, and for the sum only."""
+    return job.kind == "tune" and job.clients == (client,) and job.facts["kind"] == kind and not job.facts["wants"]["masks"]
+
+
+def digests(run: Path) -> dict[str, str]:
+    return {label: strategy["state_digest"] for label, strategy in summary_of(run)["strategies"].items()}
+
+
+@pytest.mark.parametrize("how", ["one bit", "gone"])
+def test_a_vector_that_does_not_match_is_not_subtracted_but_all_is_rebuilt(honest: Path, tmp_path: Path, how: str) -> None:
+    client = leaving(honest)[0]
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        if not is_deletion(job, client, "plain"):
+            return reply
+        if how == "gone":
+            return Reply(job.clients, error="the client cannot be reached")
+        total = reply.arrays["sum"].copy()
+        total[0] ^= 1
+        return replace(reply, arrays={"sum": total})
+
+    run = run_spoiled(tmp_path / "run", spoil)
+    assert digests(run) == digests(honest)
+    assert all(strategy["bitwise_equal"] for strategy in summary_of(run)["strategies"].values())
+    (rebuild,) = records_of(run, "rebuild")
+    assert rebuild["rule"] == "plain"
+    assert list(rebuild["because"]) == [client]
+    assert ("cannot be reached" if how == "gone" else "different task vector") in rebuild["because"][client]
+    assert rebuild["client_tunings"] == 6  # all who are retained
+    forgets = {(r["rule"], r["client"]): r for r in records_of(run, "forget")}
+    assert forgets["plain", client]["matched"] is False
+    assert forgets["sign_fixed", client]["matched"] is True
+    told = {label: s["gradient_steps"]["forget"] for label, s in summary_of(run)["strategies"].items()}
+    answered = 1 if how == "gone" else 2  # who never answered has cost nothing
+    assert told == {"local": 0, "average": 3 * (answered + 6), "sift_masks": 3 * 2}
+
+
+def test_a_cohort_that_fails_is_asked_again_client_by_client(honest: Path, tmp_path: Path) -> None:
+    def spoil(job: Job, reply: Reply) -> Reply:
+        broken = job.kind == "tune" and "u4" in job.clients and len(job.clients) > 1
+        return Reply(job.clients, error="worker died") if broken else reply
+
+    run = run_spoiled(tmp_path / "run", spoil)
+    assert digests(run) == digests(honest)
+    assert not records_of(run, "failed")
+
+
+def test_a_client_that_cannot_be_tuned_is_left_out_and_the_ledger_says_so(honest: Path, tmp_path: Path) -> None:
+    stays = next(f"u{i}" for i in range(8) if f"u{i}" not in leaving(honest))
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        return Reply(job.clients, error="its disk is full") if job.kind == "tune" and stays in job.clients else reply
+
+    run = run_spoiled(tmp_path / "run", spoil)
+    assert [(r["rule"], r["clients"], r["error"]) for r in records_of(run, "failed")] == [
+        ("plain", [stays], "its disk is full"),
+        ("sign_fixed", [stays], "its disk is full"),
+    ]
+    assert all(strategy["bitwise_equal"] for strategy in summary_of(run)["strategies"].values())
+    assert len(records_of(run, "join")) == 2 * 7
+
+
+def test_an_update_that_lies_is_refused(honest: Path, tmp_path: Path) -> None:
+    """One client doubles its vector whenever it is asked alone; in a cohort nobody could tell."""
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        if job.kind == "tune" and job.clients == ("u4",) and "sum" in reply.arrays and job.facts["kind"] == "plain":
+            return replace(reply, arrays=dict(reply.arrays) | {"sum": reply.arrays["sum"] * 2})
+        return reply
+
+    run = run_spoiled(tmp_path / "run", spoil, workers={"kind": "inline", "cohort": 1}, audit=[])
+    (failed,) = records_of(run, "failed")
+    assert (failed["rule"], failed["clients"]) == ("plain", ["u4"])
+    assert "does not have the digest it claims" in failed["error"]
+
+
+def test_nobody_left_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="no client could be tuned under the rule plain"):
+        run_spoiled(tmp_path / "run", lambda job, reply: Reply(job.clients, error="no") if job.kind == "tune" else reply)
+
+
+def test_mask_learning_is_tried_twice(tmp_path: Path) -> None:
+    failures = iter([True])
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        return Reply(job.clients, error="lost") if job.kind == "learn_mask" and next(failures, False) else reply
+
+    def always(job: Job, reply: Reply) -> Reply:
+        return Reply(job.clients, error="lost") if job.kind == "learn_mask" else reply
+
+    masks = {"strategies": [{"clamu": {"clusters": "clients", "steps": 1}}]}
+
+    @contextmanager
+    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
+        yield SpoiledWorkers(settings, spoil)
+
+    @contextmanager
+    def broken(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
+        yield SpoiledWorkers(settings, always)
+
+    run = run_scenario(tiny(**masks), tmp_path / "run", opened)
+    assert summary_of(run)["strategies"]["clamu"]["bitwise_equal"] is True
+    with pytest.raises(WorkError, match="learn_mask for u0 failed: lost"):
+        run_scenario(tiny(**masks), tmp_path / "again", broken)
