@@ -1,0 +1,101 @@
+"""The command, as a user types it: in processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_scenario import TINY
+
+
+def unmerge(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "unmerge"), *arguments]
+    environment = os.environ | {"UNMERGE_CACHE": str(cache), "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_run_verify_forget_and_a_forged_state(cache: Path, tmp_path: Path) -> None:
+    """The whole job by command, then a bit of the state and its records changed: verify must say so and exit with 1."""
+    scenario = tmp_path / "tiny.yaml"
+    small = {"strategies": ["average", "sift_masks"], "report": {"html": True}}
+    scenario.write_text(yaml.safe_dump(TINY | small))
+    made = unmerge("run", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
+    assert made.returncode == 0, made.stderr
+    assert "sift_masks" in made.stdout
+    assert made.stdout.splitlines()[-1] == "Report: runs/tiny/report.html"
+    assert (tmp_path / "runs" / "tiny" / "report.html").stat().st_size > 10_000
+
+    verified = unmerge("verify", "runs/tiny", cwd=tmp_path, cache=cache)
+    assert verified.returncode == 0, verified.stderr
+    assert verified.stdout.splitlines()[-1].startswith("Verified: 2 exact states equal")
+
+    summary = json.loads((tmp_path / "runs/tiny/summary.json").read_text())
+    again = unmerge("forget", "runs/tiny", "--client", "u99", cwd=tmp_path, cache=cache)
+    assert (again.returncode, again.stderr) == (
+        1,
+        "Error: --client u99: there is no such client; there are u0, u1, u2, u3, u4, ...\n",
+    )
+    assert json.loads((tmp_path / "runs/tiny/summary.json").read_text()) == summary
+
+    # Everything forged alike: the sum, the record and the ledger agree; only the retained data know better.
+    forge = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from sim.ledger import Ledger
+from sim.opening import open_run
+from sim.system import build
+run = Path("runs/tiny")
+scenario, _, (record,) = open_run(run)
+system = build(scenario, 7, run / "state/7", load=True)
+system.kept["plain"].total.total[0] += 1
+system.save()
+record["state_digest"] = system.digests()
+(run / "state/7/progress.json").write_text(json.dumps(record))
+lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+(run / "ledger.jsonl").unlink()
+ledger = Ledger(run / "ledger.jsonl")
+for line in lines:
+    facts = {k: v for k, v in line.items() if k not in ("n", "event", "previous", "hash")}
+    for label, told in facts.get("strategies", {}).items():
+        told["state_digest"] = record["state_digest"][label]
+    ledger.append(line["event"], **facts)
+"""
+    environment = os.environ | {"UNMERGE_CACHE": str(cache)}
+    subprocess.run([sys.executable, "-c", forge], cwd=tmp_path, env=environment, check=True, timeout=120)
+    caught = unmerge("verify", "runs/tiny", cwd=tmp_path, cache=cache)
+    assert caught.returncode == 1
+    assert caught.stderr == "Error: not bitwise equal to a rebuild from the retained clients: average (seed 7)\n"
+    assert "average" in caught.stdout
+    assert "DIFFERENT" in caught.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tiny.yaml", "--set", "tuning.stesp=3"], "tuning.stesp: unknown key; did you mean 'steps'?"),
+        (["run", "tiny.yaml", "--set", "data.source=nowhere.csv"], "data needs a family"),
+        (["run", "nowhere.yaml"], "there is no scenario file nowhere.yaml"),
+        (["verify", "."], "not a run folder"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_non_zero_exit(cache: Path, tiny_file: Path, arguments: list[str], message: str) -> None:
+    done = unmerge(*arguments, cwd=tiny_file.parent, cache=cache)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tiny_file.parent / "runs").exists()
+
+
+def test_lists_and_schema(cache: Path, tmp_path: Path) -> None:
+    schema = unmerge("schema", cwd=tmp_path, cache=cache)
+    assert json.loads(schema.stdout)["title"] == "Unmerge scenario"
+    told = unmerge("strategies", cwd=tmp_path, cache=cache).stdout
+    assert "clamu  exact, relearn" in told
+    assert "mask_only  exact, erase" in told
+    assert "fiction  embedded" in unmerge("datasets", cwd=tmp_path, cache=cache).stdout

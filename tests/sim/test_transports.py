@@ -1,0 +1,49 @@
+"""One scenario through every transport, with one and two workers and cohorts of one and four: equal to the last bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_run import summary_of
+from tiny_scenario import TINY, tiny
+
+from sim.run import run_scenario
+
+SMALL: dict[str, Any] = {
+    "strategies": ["local", {"average": {"alpha": [0.5, 1.0]}}, "sift_masks", {"clamu": {"clusters": 3, "steps": 2}}],
+    "stream": {"requests": 2, "release": {"every": 2}},
+    "audit": [],
+}
+
+
+def states(workers: dict[str, Any], out: Path) -> dict[str, Any]:
+    told = summary_of(run_scenario(tiny(**SMALL, workers=workers), out))
+    return {label: (s["state_digest"], s["accuracy"], s["gradient_steps"]) for label, s in told["strategies"].items()}
+
+
+@pytest.fixture(scope="module")
+def inline(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    assert TINY["workers"] == {"kind": "inline", "cohort": 3}
+    return states({"kind": "inline", "cohort": 1}, tmp_path_factory.mktemp("inline") / "run")
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [
+        {"kind": "inline", "cohort": 4},
+        {"kind": "ray", "count": 1, "cohort": 4},
+        {"kind": "flower", "count": 1, "cohort": 4},
+        {"learn": "flower", "stream": "ray", "count": 2, "cohort": 1},
+    ],
+    ids=lambda workers: "-".join(map(str, workers.values())),
+)
+def test_every_transport_gives_the_same_state(inline: dict[str, Any], workers: dict[str, Any], tmp_path: Path) -> None:
+    assert states(workers, tmp_path / "run") == inline
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cohort", [1, 4])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", ["ray", "flower"])
+def test_all_combinations(inline: dict[str, Any], kind: str, count: int, cohort: int, tmp_path: Path) -> None:
+    assert states({"kind": kind, "count": count, "cohort": cohort}, tmp_path / "run") == inline
