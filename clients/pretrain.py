@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from clients import digest, text
 from clients.data.dataset import Example
@@ -56,7 +55,9 @@ def tiny_gpt2(spec: TinyGPT2, public: tuple[Example, ...]) -> Path:
             "model.base: tiny-gpt2 is pretrained on a data set's public part, and this one has none; "
             "set data.public_clients, or give model.base a pretrained model"
         )
-    transformers.utils.logging.disable_progress_bar()
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:
@@ -125,9 +126,7 @@ def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...]) -> An
         rows = torch.randint(len(whole), (spec.batch,), generator=order).tolist()
         ids, targets = text.collate([whole[row] for row in rows], "cpu")
         logits = model(input_ids=ids).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=text.IGNORED
-        )
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=text.IGNORED)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -45,13 +45,15 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")] = None,
 ) -> None:
     """Play a scenario: learn, merge, localize, serve, forget, audit, report."""
+    from sim.scenario_file import load_scenario
+
+    asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
     from sim.progress import console
     from sim.report import table
     from sim.run import run_scenario
-    from sim.scenario_file import load_scenario
     from sim.system import read_json
 
-    folder = run_scenario(load_scenario(scenario, overrides), out)
+    folder = run_scenario(asked, out)
     summary = read_json(folder / "summary.json")
     console.print(table(summary))
     page = folder / "report.html"
