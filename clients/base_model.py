@@ -75,9 +75,7 @@ class LanguageModel:
         """Mean cross-entropy over the answer tokens of a batch, a scalar."""
         ids, targets = text.collate(batch, self.device)
         logits = self.module(input_ids=ids).logits[:, :-1]
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets[:, 1:].flatten(), ignore_index=text.IGNORED
-        )
+        return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets[:, 1:].flatten(), ignore_index=text.IGNORED)
 
     @torch.no_grad()
     def answer_losses(self, encoded: list[text.Encoded]) -> tuple[np.ndarray, np.ndarray]:

@@ -81,9 +81,7 @@ class ExactSum:
         self._check_count(self.count + count)
         limit = abs(count) * LARGEST_GRID
         if grid.size and (int(grid.max()) > limit or int(grid.min()) < -limit):
-            raise InputError(
-                f"a partial sum of {abs(count)} vectors has entries beyond {abs(count)} x {LARGEST_ENTRY:g}"
-            )
+            raise InputError(f"a partial sum of {abs(count)} vectors has entries beyond {abs(count)} x {LARGEST_ENTRY:g}")
         if count >= 0:
             self.total += grid
         else:
@@ -151,9 +149,7 @@ def _add_blocked(total: np.ndarray, vector: np.ndarray, sign: int) -> None:
         part, view = vector[start : start + BLOCK], total[start : start + BLOCK]
         if not max(float(part.max()), -float(part.min())) < LARGEST_ENTRY:  # false for NaN as well
             _add_blocked(total[:start], vector[:start], -sign)  # integers: this takes out exactly what went in
-            raise InputError(
-                f"a task vector has NaN, infinite or |entries| >= {LARGEST_ENTRY:g}: lower the learning rate"
-            )
+            raise InputError(f"a task vector has NaN, infinite or |entries| >= {LARGEST_ENTRY:g}: lower the learning rate")
         r = rounded[: part.size]
         grid = r.view(np.int64)
         np.copyto(r, part)

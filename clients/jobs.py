@@ -184,9 +184,7 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
     return Reply(job.clients, facts, arrays)
 
 
-def _describe(
-    model: LanguageModel, client: str, vector: np.ndarray, wants: Wants, arrays: dict[str, np.ndarray]
-) -> None:
+def _describe(model: LanguageModel, client: str, vector: np.ndarray, wants: Wants, arrays: dict[str, np.ndarray]) -> None:
     """Add what is wanted of one task vector to the reply's arrays."""
     if wants.vector:
         arrays[f"vector/{client}"] = vector

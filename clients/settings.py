@@ -79,9 +79,7 @@ class TableData(Strict):
     labels: bool | list[str] = Field(
         True, description="true: rank all label texts that occur; a list: rank these; false: the answer is free text"
     )
-    label_names: dict[str, str] = Field(
-        {}, description="label value to label text, as in {'0': negative, '4': positive}"
-    )
+    label_names: dict[str, str] = Field({}, description="label value to label text, as in {'0': negative, '4': positive}")
     client_column: str | None = Field(None, description="column that says whose row it is")
     partitioner: Partitioner | None = Field(None, description="how to deal rows where no column says it")
     clients: int = Field(20, ge=1, le=5000, description="clients used: the ones with most examples")

@@ -61,9 +61,7 @@ def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec,
         parameter.grad = model.grad
         optimizer = torch.optim.Adam([parameter], lr=spec.lr, betas=spec.betas, eps=spec.eps)
         signs = (
-            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(model.device)
-            if kind == "sign_fixed"
-            else None
+            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(model.device) if kind == "sign_fixed" else None
         )
         loss, tokens = float("nan"), 0
         for rows in batches:
@@ -79,9 +77,7 @@ def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec,
         vector = (model.flat - model.theta0).cpu().numpy()
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():
-        raise InputError(
-            f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}"
-        )
+        raise InputError(f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}")
     return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(batches), tokens, loss)
 
 

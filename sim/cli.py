@@ -55,7 +55,7 @@ def run(
 
     folder = run_scenario(asked, out)
     summary = read_json(folder / "summary.json")
-    console.print(table(summary))
+    console.print(table(summary, console.width))
     page = folder / "report.html"
     console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
     _exit_if_different(
@@ -73,7 +73,7 @@ def forget(run: Run, client: Annotated[str, typer.Option(help="The client to for
 
     costs = carry_out(run, client)
     summary = read_json(run / "summary.json")
-    console.print(table(summary))
+    console.print(table(summary, console.width))
     steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
     console.print(f"Forgot {client}. Gradient steps: {steps}.", soft_wrap=True)
     _exit_if_different(

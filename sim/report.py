@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ValidationError
 from rich import box
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
 SPLITS = ("held_in", "held_out", "forgotten")
 NUMERIC = (*SPLITS, "steps", "storage")
+WIDE = 105  # columns of a terminal that holds the whole table; a narrower one goes without `forgotten`
 COLUMNS = {
     "strategy": "strategy",
     "exact": "exact?",
@@ -148,18 +150,21 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
     return target
 
 
-def table(summary: dict[str, Any]) -> Table:
-    """The results of a run for the terminal; ``summary`` is the content of ``summary.json``."""
+def table(summary: dict[str, Any], width: int = WIDE) -> Table:
+    """The results of a run for a terminal of ``width`` columns; ``summary`` is the content of ``summary.json``."""
     checked = Summary.model_validate(summary)
     title = f"{checked.name}: {checked.requests} of {checked.clients} clients deleted, {checked.metric.replace('_', ' ')}"
     result = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for key, heading in COLUMNS.items():
+    columns = {key: heading for key, heading in COLUMNS.items() if width >= WIDE or key != "forgotten"}
+    for key, heading in columns.items():
         # Folded, never cut off: a label or a number without its end would mislead.
         wide = min(24, max(map(len, checked.strategies), default=0)) if key == "strategy" else None
-        result.add_column(Text(heading), justify="right" if key in NUMERIC else "left", overflow="fold", min_width=wide)
+        side: JustifyMethod = "right" if key in NUMERIC else "left"
+        result.add_column(Text(heading), justify=side, overflow="fold", min_width=7 if key == "bitwise" else wide)
     for entry in _entries(checked, ""):
         # Text, because rich would take brackets in a label for markup.
-        result.add_row(*(Text(cell) for cell in cells(entry).values()))
+        row = cells(entry)
+        result.add_row(*(Text(row[key]) for key in columns))
     return result
 
 
@@ -170,7 +175,7 @@ def read_summary(run: Path) -> Summary:
         InputError: it is missing or damaged.
     """
     path = run / "summary.json"
-    remedy = "give the folder of a finished run, or finish this one with `unmerge run --resume`"
+    remedy = "give the folder of a finished run, or run its scenario.yaml again"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         summary = Summary.model_validate(content)

@@ -148,9 +148,7 @@ class Kept:
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error})") from error
         if packed.size != (self.size + 7) // 8:
-            raise InputError(
-                f"{path}: holds {packed.size} bytes, a mask of {self.size} parameters {(self.size + 7) // 8}"
-            )
+            raise InputError(f"{path}: holds {packed.size} bytes, a mask of {self.size} parameters {(self.size + 7) // 8}")
         return packed
 
     def part(self, name: str, client: str) -> np.ndarray:
@@ -262,9 +260,7 @@ class Kept:
         for name, shape in shapes.items():
             if name not in reply.arrays or reply.arrays[name].shape != shape:
                 found = reply.arrays[name].shape if name in reply.arrays else "nothing"
-                raise InputError(
-                    f"an update for {', '.join(reply.clients)} has {found} as {name}, expected shape {shape}"
-                )
+                raise InputError(f"an update for {', '.join(reply.clients)} has {found} as {name}, expected shape {shape}")
         if len(reply.clients) == 1 and wants.sum:
             client = reply.clients[0]
             if digest.of_array(reply.arrays["sum"]) != reply.facts["tunings"][client]["digest"]:

@@ -24,8 +24,7 @@ def choose_scale(strategy: Strategy, kept: Kept, ask: Ask, grid: Sequence[float]
     clients = sorted(kept.members)
     served = [(client, strategy.serve(kept, client)) for client in clients]
     jobs = [
-        score_job(served[start : start + CLIENTS_PER_JOB], scales=grid)
-        for start in range(0, len(served), CLIENTS_PER_JOB)
+        score_job(served[start : start + CLIENTS_PER_JOB], scales=grid) for start in range(0, len(served), CLIENTS_PER_JOB)
     ]
     scores = [row for _, reply in ask(kept, jobs) for row in reply.facts["scores"]]
     means = [math.fsum(row[index] for row in scores) for index in range(len(grid))]

@@ -231,7 +231,7 @@ def test_missing_or_damaged_summary_is_an_input_error(tmp_path: Path, content: s
     with pytest.raises(InputError, match=what) as error:
         write_report(tmp_path)
     assert str(tmp_path / "summary.json") in str(error.value)
-    assert "unmerge run --resume" in str(error.value)
+    assert "run its scenario.yaml again" in str(error.value)
     assert not (tmp_path / "report.html").exists()
 
 
