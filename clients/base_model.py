@@ -93,14 +93,17 @@ class LanguageModel:
 
     @torch.no_grad()
     def features(self, examples: tuple[Example, ...]) -> np.ndarray:
-        """Mean over a shard of the last layer's output at the last token; fp32 [width]."""
+        """Mean over a shard of the last layer's output at the last token of the answer; fp32 [width].
+
+        Not at EOS: nothing comes after it in training, so a model says nothing there.
+        """
         total = None
         encoded = self.encode(examples)
         for start in range(0, len(encoded), SCORED_AT_ONCE):
             batch = encoded[start : start + SCORED_AT_ONCE]
             ids, _ = text.collate(batch, self.device)
             hidden = self.module(input_ids=ids, output_hidden_states=True).hidden_states[-1].double()
-            last = torch.tensor([len(e.ids) - 1 for e in batch], device=self.device)
+            last = torch.tensor([len(e.ids) - 2 for e in batch], device=self.device)
             summed = hidden[torch.arange(len(batch), device=self.device), last].sum(0)
             total = summed if total is None else total + summed
         assert total is not None

@@ -106,6 +106,7 @@ def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...]) -> An
             n_embd=spec.width,
             n_layer=spec.layers,
             n_head=spec.heads,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own formula in one kernel
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,

@@ -18,7 +18,7 @@ from strategies.scale import choose_scale
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 PAPER_GRID = (0.8, 1.0, 1.2, 1.4, 1.6)
-WIDE_GRID = (1.0, 1.6, 2.0, 3.0, 4.0, 6.0)
+WIDE_GRID = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 
 class SiftMasksParameters(Parameters):

@@ -102,10 +102,10 @@ def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> Non
 
 
 def test_features_by_hand(site: Site, model: LanguageModel) -> None:
-    """The last layer's output (what the head is given) at the last token, mean over examples."""
+    """The last layer's output (what the head is given) at the last answer token, before EOS; mean over examples."""
     examples, kept = (*site.dataset.shard("u0").train, LONG), []
     head = model.module.lm_head
-    hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1].double().numpy()))
+    hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -2].double().numpy()))
     try:
         with torch.no_grad():
             for encoded in model.encode(examples):

@@ -128,6 +128,26 @@ def test_alpha_is_the_best_of_the_grid_and_the_smallest_of_equals(make_kept: Mak
     assert strategy.chosen == {"alpha": 1.0}
 
 
+def test_alpha_is_chosen_on_fifty_members_at_most_whatever_the_order(make_kept: Make, tmp_path: Path) -> None:
+    names = tuple(f"c{i}" for i in range(60))
+    asked: list[list[str]] = []
+
+    def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
+        asked.append(sorted(client for job in jobs for client in job.clients))
+        for index, job in enumerate(jobs):
+            yield index, Reply(job.clients, {"scores": [[0.0, 1.0] for _ in job.clients]})
+
+    for order in (names, names[::-1]):
+        strategy = REGISTRY["average"][0](REGISTRY["average"][1].model_validate({"alpha": [1.0, 2.0]}), SEED, tmp_path)
+        kept = make_kept(strategy.keeps, "plain")
+        for client in order:
+            kept.absorb(reply((client,), strategy.keeps, "plain"))
+        strategy.localize(kept, ask)
+        assert strategy.chosen == {"alpha": 2.0}
+    assert asked[0] == asked[1]
+    assert len(set(asked[0])) == 50
+
+
 def test_clamu_learns_one_mask_per_cluster_and_serves_it_to_its_members(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("clamu", make_kept, tmp_path, "plain", clusters=2, affinity="task_vectors", scale=3.0, steps=5)
     asked: list[Job] = []
