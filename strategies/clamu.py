@@ -29,7 +29,7 @@ class ClamuParameters(Parameters):
     tuning: TuningKind = "plain"
     clusters: Annotated[int, Field(ge=1)] | Literal["clients"] = 8
     affinity: Literal["task_vectors", "features", "random"] = "features"
-    scale: float = Field(4.0, gt=0)
+    scale: float = Field(2.5, gt=0)
     steps: int = Field(30, ge=1)
     lr: float = Field(0.05, gt=0)
 
