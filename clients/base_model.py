@@ -16,7 +16,6 @@ from torch import nn
 
 from clients import digest, text
 from clients.data.dataset import Dataset, Example
-from clients.determinism import deterministic
 from clients.errors import InputError
 from clients.pretrain import tiny_gpt2
 from clients.settings import ALL_BUT_EMBEDDINGS_AND_HEAD, TINY_GPT2, ModelSpec
@@ -124,10 +123,10 @@ def load(spec: ModelSpec, dataset: Dataset, device: str) -> LanguageModel:
     Raises:
         InputError: it cannot be opened, is no causal language model, has no end-of-sequence token, or is too short.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("workers.gpus: PyTorch finds no GPU here; set workers.gpus: 0")
     if spec.base == TINY_GPT2:
-        with deterministic():
-            folder = tiny_gpt2(spec.tiny, dataset.public)
-        module, tokenizer = _open(str(folder), spec)
+        module, tokenizer = _open(str(tiny_gpt2(spec.tiny, dataset.public)), spec)
     else:
         module, tokenizer = _open(spec.base, spec)
     _check_fits(module, tokenizer, spec)

@@ -72,6 +72,13 @@ class Wants(Strict):
     vector: bool = False
     features: bool = False
 
+    def holds(self, name: str) -> bool:
+        """Whether an array of a reply, by its name, is among what is wanted."""
+        part, _, rest = name.partition("/")
+        if part in ("mask", "size"):
+            return float(rest.partition("/")[0]) in self.masks
+        return {"sum": self.sum, "vector": self.vector, "features": self.features}[part]
+
     def __or__(self, other: "Wants") -> "Wants":
         return Wants(
             sum=self.sum or other.sum,

@@ -29,9 +29,8 @@ def carry_out(system: System, requests: Sequence[Request], workers: Workers, led
         ledger.append("request", seed=system.seed, **asdict(request))
     costs = {label: Cost() for label in system.strategies}
     for rule in system.kept:
-        derived = _forget(system, rule, requests, workers, ledger)
-        for label in system.derives(rule):
-            costs[label] = costs[label].then(derived)
+        for label, cost in _forget(system, rule, requests, workers, ledger).items():
+            costs[label] = costs[label].then(cost)
     for label, cost in localize(system, workers).items():
         costs[label] = costs[label].then(cost)
     system.save()
@@ -52,8 +51,8 @@ def carry_out(system: System, requests: Sequence[Request], workers: Workers, led
     return costs
 
 
-def _forget(system: System, rule: Rule, requests: Sequence[Request], workers: Workers, ledger: Ledger) -> Cost:
-    """Take the clients out of what is kept under one rule; what deriving or rebuilding cost."""
+def _forget(system: System, rule: Rule, requests: Sequence[Request], workers: Workers, ledger: Ledger) -> Costs:
+    """Take the clients out of what is kept under one rule; what deriving or rebuilding cost the strategies that need it."""
     kept = system.kept[rule]
     leaving = [request.client for request in requests if request.client in kept.members]
     replies, cost = _derive(system, rule, leaving, workers) if system.derives(rule) else ({}, Cost())
@@ -65,12 +64,14 @@ def _forget(system: System, rule: Rule, requests: Sequence[Request], workers: Wo
         kept.erase(client)
         if rule is not None:
             ledger.append("forget", seed=system.seed, rule=rule, client=client, **_facts(client, expected, replies))
+    costs = dict.fromkeys(system.derives(rule), cost)
     if bad:
         rebuilt = _rebuild(system, rule, workers)
         reasons = {client: replies[client][0].error or "derived a different task vector" for client in bad}
-        ledger.append("rebuild", seed=system.seed, rule=rule, because=reasons, **rebuilt.as_facts())
-        cost = cost.then(rebuilt)
-    return cost
+        prices = {label: rebuilt[label].as_facts() for label in costs}
+        ledger.append("rebuild", seed=system.seed, rule=rule, because=reasons, strategies=prices)
+        costs = {label: cost.then(rebuilt[label]) for label in costs}
+    return costs
 
 
 def _derive(system: System, rule: Rule, clients: list[str], workers: Workers) -> tuple[dict[str, tuple[Reply, Cost]], Cost]:
@@ -102,15 +103,15 @@ def _facts(client: str, expected: str, replies: dict[str, tuple[Reply, Cost]]) -
     }
 
 
-def _rebuild(system: System, rule: Rule, workers: Workers) -> Cost:
+def _rebuild(system: System, rule: Rule, workers: Workers) -> Costs:
     """Make what is kept under a rule again from the retained clients only, and put it in the old one's place."""
     old = system.kept[rule]
     new = Kept(old.folder.with_name(old.folder.name + ".rebuilding"), rule, old.size, old.keeps, old.seed)
     shutil.rmtree(new.folder, ignore_errors=True)
     system.kept[rule] = new
-    cost = learn(system, {rule: sorted(old.members)}, workers)[rule]
+    costs = learn(system, {rule: sorted(old.members)}, workers)
     new.save()
     shutil.rmtree(old.folder, ignore_errors=True)
     new.folder.rename(old.folder)
     new.folder = old.folder
-    return cost
+    return costs

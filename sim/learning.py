@@ -21,9 +21,10 @@ def learn(
     workers: Workers,
     ledger: Ledger | None = None,
     done: Callable[[], None] = lambda: None,
-) -> dict[Rule, Cost]:
-    """Tune clients and absorb them, in whatever order they come; cost by tuning rule.
+) -> Costs:
+    """Tune clients and absorb them, in whatever order they come; each strategy's full price, by label.
 
+    A price does not know of the other strategies that share the tuning: bytes are of what the strategy itself wants.
     A cohort that fails is asked again client by client; who fails again is left out, and the ledger says so.
 
     Args:
@@ -34,7 +35,7 @@ def learn(
     """
     if None in clients:
         system.kept[None].register(clients[None])
-    cost: dict[Rule, Cost] = {rule: Cost() for rule in clients}
+    cost = {label: Cost() for rule in clients for label in system.labels(rule)}
     size = system.scenario.workers.cohort
     asked: Asked = [(rule, cohort) for rule, mine in clients.items() if rule is not None for cohort in cohorts(mine, size)]
     failed = _fold(system, asked, workers, ledger, cost, done)
@@ -55,7 +56,7 @@ def _fold(
     asked: Asked,
     workers: Workers,
     ledger: Ledger | None,
-    cost: dict[Rule, Cost],
+    cost: Costs,
     done: Callable[[], None],
 ) -> list[tuple[TuningKind, tuple[str, ...], str]]:
     """Carry out tune jobs and absorb their replies as they arrive; returns what failed and why."""
@@ -67,7 +68,9 @@ def _fold(
         if error:
             failed.append((rule, cohort, error))
             continue
-        cost[rule] = cost[rule].beside(of_reply(reply, job_bytes(jobs[index], {}), reply_bytes(reply)))
+        for label in system.labels(rule):
+            up = reply_bytes(reply, system.strategies[label].keeps.wants())
+            cost[label] = cost[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
         for client in cohort:
             if ledger is not None:
                 ledger.append("join", seed=system.seed, rule=rule, client=client, **system.kept[rule].members[client])

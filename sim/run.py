@@ -114,8 +114,7 @@ def _play(
     with open_workers(scenario.workers, scenario.workers.learn, system.settings) as workers:
         tuned = [rule for rule in system.kept if rule is not None]
         with phase("clients tune the base model", len(clients) * len(tuned)) as done:
-            cost = learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
-    learned = {label: cost[strategy.tuning] for label, strategy in system.strategies.items()}
+            learned = learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
     with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
         with phase("strategies choose scales and learn masks") as done:
             for label, extra in localize(system, workers, done).items():

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import Field, model_validator
 
-from clients.jobs import Job, Reply, Site, open_site, perform
+from clients.jobs import Job, Reply, Site, Wants, open_site, perform
 from clients.settings import Settings, Strict
 
 Kind = Literal["inline", "ray", "flower"]
@@ -115,6 +115,7 @@ def job_bytes(job: Job, shared: Mapping[str, np.ndarray]) -> int:
     return sum(array.nbytes for array in job.arrays.values()) + named + len(json.dumps(job.facts))
 
 
-def reply_bytes(reply: Reply) -> int:
-    """Bytes that a client sends back: its arrays and its facts as JSON."""
-    return sum(array.nbytes for array in reply.arrays.values()) + len(json.dumps(reply.facts))
+def reply_bytes(reply: Reply, wants: Wants | None = None) -> int:
+    """Bytes that a client sends back: its arrays (of a tune job, those wanted) and its facts as JSON."""
+    sent = [array.nbytes for name, array in reply.arrays.items() if wants is None or wants.holds(name)]
+    return sum(sent) + len(json.dumps(reply.facts))

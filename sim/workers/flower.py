@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 # Flower reads its environment when it is imported.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -139,8 +138,8 @@ def simulation(spec: WorkersSpec, nodes: int) -> Iterator[tuple[Grid, Callable[[
             raise RuntimeError("the Flower simulation ended early") from next(iter(failures), None)
 
     # Flower keeps the run that messages belong to in globals: an enclosing simulation gets its own back.
-    identity = patch.multiple(TaskIdentity, _run_id=None, _node_id=None, _task_id=None)
-    with patch.object(raybackend, "RayBackend", make_backend), identity:
+    identity = _replaced(TaskIdentity, _run_id=None, _node_id=None, _task_id=None)
+    with _replaced(raybackend, RayBackend=make_backend), identity:
         thread.start()
         try:
             while not given.done():
@@ -153,6 +152,19 @@ def simulation(spec: WorkersSpec, nodes: int) -> Iterator[tuple[Grid, Callable[[
             for backend in backends:
                 backend.terminate()
             thread.join()
+
+
+@contextmanager
+def _replaced(owner: Any, **values: Any) -> Iterator[None]:
+    """Other values for attributes of Flower's inside the block: it has no setting for these."""
+    before = {name: getattr(owner, name) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 @contextmanager

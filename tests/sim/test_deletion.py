@@ -83,7 +83,9 @@ def test_a_vector_that_does_not_match_is_not_subtracted_but_all_is_rebuilt(hones
     assert rebuild["rule"] == "plain"
     assert list(rebuild["because"]) == [client]
     assert ("cannot be reached" if how == "gone" else "different task vector") in rebuild["because"][client]
-    assert rebuild["client_tunings"] == 6  # all who are retained
+    assert {label: price["client_tunings"] for label, price in rebuild["strategies"].items()} == {
+        "average": 6
+    }  # all who stay
     forgets = {(r["rule"], r["client"]): r for r in records_of(run, "forget")}
     assert forgets["plain", client]["matched"] is False
     assert forgets["sign_fixed", client]["matched"] is True

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tiny_scenario import TINY, tiny
 
 from clients import bits
@@ -101,6 +102,18 @@ def test_costs_follow_from_the_deletion_rule(finished: Path) -> None:
     assert strategies["average"]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS}
     assert strategies["clamu"]["parallel_steps"]["forget"] == 2 * (STEPS + MASK_STEPS)
     assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5}  # the paper's grid of 5
+
+
+def test_bytes_are_of_what_each_strategy_wants(finished: Path) -> None:
+    """8 clients in cohorts of 3, 3 and 2; facts as JSON are under 1 kB a client."""
+    size = summary_of(finished)["parameters"]["tunable"]
+    (learned,) = records_of(finished, "learned")
+    up = {label: facts["bytes_up"] for label, facts in learned["strategies"].items()}
+    mask = (size + 7) // 8
+    expected = {"local": 8 * 4 * size, "average": 3 * 8 * size, "sift_masks": 3 * 8 * size + 8 * mask, "mask_only": 8 * mask}
+    for label, exact in expected.items():
+        assert exact <= up[label] < exact + 8 * 1000, label
+    assert up["zero_shot"] == 0
 
 
 def test_the_retrain_line_retrains_all_retained_at_each_release(finished: Path) -> None:
@@ -211,4 +224,7 @@ def test_bad_data_leaves_no_folder(tmp_path: Path) -> None:
         run_scenario(tiny(data={"family": "tofu", "source": "./nowhere"}), tmp_path / "run")
     with pytest.raises(InputError, match="there is no folder"):
         run_scenario(tiny(model=TINY["model"] | {"base": "./nowhere"}), tmp_path / "run")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="PyTorch finds no GPU here"):
+            run_scenario(tiny(workers={"kind": "inline", "gpus": 1}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
