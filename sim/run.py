@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sim import workers as transports
 from sim.cost import Cost
 from sim.deletion import carry_out
 from sim.evaluation import evaluate
-from sim.learning import learn, localize
+from sim.learning import Costs, learn, localize
 from sim.ledger import Ledger
 from sim.progress import phase, say
 from sim.report import write_report
@@ -109,31 +109,42 @@ def _play(
     scenario: Scenario, seed: int, run: Path, ledger: Ledger, open_workers: Open
 ) -> tuple[System, dict[str, Any], list[dict[str, Any]]]:
     """One seed: its system as it stands at the end, its record, and its evaluation rows."""
-    system = build(scenario, seed, run / "state" / str(seed))
-    clients = system.dataset.clients
-    with open_workers(scenario.workers, scenario.workers.learn, system.settings) as workers:
-        tuned = [rule for rule in system.kept if rule is not None]
-        with phase("clients tune the base model", len(clients) * len(tuned)) as done:
-            learned = learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
-    with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
-        with phase("strategies choose scales and learn masks") as done:
-            for label, extra in localize(system, workers, done).items():
-                learned[label] = learned[label].then(extra)
-        system.save()
-        ledger.append(
-            "learned",
-            seed=seed,
-            strategies={
-                label: {**learned[label].as_facts(), "bytes_kept": kept, "state_digest": digest}
-                for (label, kept), digest in zip(system.storage().items(), system.digests().values(), strict=True)
-            },
-        )
+    system, spec = build(scenario, seed, run / "state" / str(seed)), scenario.workers
+    with ExitStack() as opened:
+        workers = opened.enter_context(open_workers(spec, spec.learn, system.settings))
+        learned = _tune_all(system, workers, ledger)
+        if spec.stream != spec.learn:
+            opened.close()
+            workers = opened.enter_context(open_workers(spec, spec.stream, system.settings))
+        _localize_all(system, learned, workers, ledger)
         forgot, curve, rows, forgotten = _forget_stream(system, workers, ledger)
         model = open_site(system.settings).model
         record = summary.seed_record(system, learned, forgot, curve, forgotten, model.parameters)
         if "bitwise" in scenario.audit:
             record["rebuilt_digest"] = audited(system, workers, ledger)
     return system, record, rows
+
+
+def _tune_all(system: System, workers: Workers, ledger: Ledger) -> Costs:
+    """Every client joins under every tuning rule; the price by strategy."""
+    clients = system.dataset.clients
+    tuned = [rule for rule in system.kept if rule is not None]
+    with phase("clients tune the base model", len(clients) * len(tuned)) as done:
+        return learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
+
+
+def _localize_all(system: System, learned: Costs, workers: Workers, ledger: Ledger) -> None:
+    """The first release: scales and masks are chosen, the state is saved, and the price is added to ``learned``."""
+    with phase("strategies choose scales and learn masks") as done:
+        for label, extra in localize(system, workers, done).items():
+            learned[label] = learned[label].then(extra)
+    system.save()
+    storage, digests = system.storage(), system.digests()
+    told = {
+        label: {**cost.as_facts(), "bytes_kept": storage[label], "state_digest": digests[label]}
+        for label, cost in learned.items()
+    }
+    ledger.append("learned", seed=system.seed, strategies=told)
 
 
 def _forget_stream(

@@ -1,5 +1,6 @@
 """One scenario through every transport, with one and two workers and cohorts of one and four: equal to the last bit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from test_run import summary_of
 from tiny_scenario import TINY, tiny
 
 from sim.run import run_scenario
+from sim.workers import WorkersSpec, one_ray
 
 SMALL: dict[str, Any] = {
     "strategies": ["local", {"average": {"alpha": [0.5, 1.0]}}, "sift_masks", {"clamu": {"clusters": 3, "steps": 2}}],
@@ -27,23 +29,28 @@ def inline(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     return states({"kind": "inline", "cohort": 1}, tmp_path_factory.mktemp("inline") / "run")
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [
-        {"kind": "inline", "cohort": 4},
-        {"kind": "ray", "count": 1, "cohort": 4},
-        {"kind": "flower", "count": 1, "cohort": 4},
-        {"learn": "flower", "stream": "ray", "count": 2, "cohort": 1},
-    ],
-    ids=lambda workers: "-".join(map(str, workers.values())),
-)
-def test_every_transport_gives_the_same_state(inline: dict[str, Any], workers: dict[str, Any], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ray_here(cache: Path) -> Iterator[None]:
+    """One Ray instance for all runs: starting one takes longer than a run."""
+    with one_ray(WorkersSpec(count=2)):
+        yield
+
+
+def test_cohorts_do_not_matter_inline(inline: dict[str, Any], tmp_path: Path) -> None:
+    assert states({"kind": "inline", "cohort": 4}, tmp_path / "run") == inline
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("cohort", [1, 4])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("learn", "stream"), [("ray", "ray"), ("flower", "flower")])
+def test_every_transport_gives_the_same_state(
+    inline: dict[str, Any], learn: str, stream: str, count: int, cohort: int, tmp_path: Path
+) -> None:
+    workers = {"learn": learn, "stream": stream, "count": count, "cohort": cohort}
     assert states(workers, tmp_path / "run") == inline
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cohort", [1, 4])
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("kind", ["ray", "flower"])
-def test_all_combinations(inline: dict[str, Any], kind: str, count: int, cohort: int, tmp_path: Path) -> None:
-    assert states({"kind": kind, "count": count, "cohort": cohort}, tmp_path / "run") == inline
+@pytest.mark.usefixtures("ray_here")
+def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tmp_path: Path) -> None:
+    assert states({"learn": "flower", "stream": "ray", "count": 2, "cohort": 4}, tmp_path / "run") == inline
