@@ -1,4 +1,4 @@
-"""Makes ``helpdesk.csv``, the small table of ``table.yaml``: tickets of an invented company, with the team that took each.
+"""Makes ``helpdesk.jsonl``, the small table of ``table.yaml``: tickets of an invented company, with the team that took each.
 
     python scenarios/helpdesk.py
 
@@ -6,7 +6,7 @@ Which team takes a ticket depends on what it is about *and* on the user's own de
 user's tickets know something that the others do not.
 """
 
-import csv
+import json
 import random
 from pathlib import Path
 
@@ -43,7 +43,5 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
-    with (Path(__file__).parent / "helpdesk.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("user", "text", "team"))
-        writer.writerows(rows())
+    lines = [json.dumps({"user": user, "text": text, "team": team}) for user, text, team in rows()]
+    (Path(__file__).parent / "helpdesk.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from clients.errors import InputError
 from clients.files import write_whole
 from sim.figures import PALETTE, RETRAIN, Series, draw, human_bytes
+from sim.report_page import PAGE
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
@@ -273,4 +273,4 @@ def _best(entries: Sequence[Entry]) -> dict[str, set[str]]:
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["bytes"] = human_bytes
-    return environment.from_string(resources.files("sim").joinpath("report.html.jinja").read_text(encoding="utf-8"))
+    return environment.from_string(PAGE)

@@ -1,6 +1,7 @@
 """The wheel works outside the checkout, in an environment that knows nothing of it."""
 
 import os
+import shutil
 import site
 import subprocess
 import sys
@@ -13,15 +14,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path: Path) -> None:
     """Dependencies come from this environment by path alone, so that its editable install of the checkout is not seen."""
+    source = tmp_path / "source"  # building leaves folders behind
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info"))
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(source)],
         check=True,
         capture_output=True,
         timeout=200,
     )
     (wheel,) = (tmp_path / "dist").glob("unmerge-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"scenarios/quickstart.yaml", "scenarios/helpdesk.csv", "sim/report.html.jinja", "clients/app.py"} <= names
+    assert {"scenarios/quickstart.yaml", "scenarios/helpdesk.jsonl", "sim/report_page.py", "clients/app.py"} <= names
     assert not [name for name in names if name.startswith("tests")]
 
     venv.create(tmp_path / "venv", with_pip=False)

@@ -1,4 +1,10 @@
-{% set title = runs.values() | map(attribute="name") | unique | join(", ") %}
+# ruff: noqa: E501
+"""The report's page as a jinja2 template.
+
+In a module, because `flwr run .` copies an app's Python files but not a template's.
+"""
+
+PAGE = r"""{% set title = runs.values() | map(attribute="name") | unique | join(", ") %}
 {% macro name_of(label) %}{{ label.split("/") | join("/<wbr>" | safe) }}{% endmacro %}
 {% set comparing = runs | length > 1 %}
 <!doctype html>
@@ -201,3 +207,4 @@ before → after</th></tr></thead>
 {% endfor %}
 </body>
 </html>
+"""
