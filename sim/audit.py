@@ -19,6 +19,6 @@ def rebuild(system: System, workers: Workers, done: Callable[[], None] = lambda:
     with tempfile.TemporaryDirectory(prefix="unmerge-audit-") as scratch:
         fresh = build(system.scenario, system.seed, Path(scratch))
         learn(fresh, retained, workers, done=done)
-        localize(fresh, workers, done)
+        localize(fresh, workers)
         fresh.save()
         return fresh.digests()

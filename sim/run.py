@@ -111,11 +111,13 @@ def _play(
     """One seed: its system as it stands at the end, its record, and its evaluation rows."""
     system, spec = build(scenario, seed, run / "state" / str(seed)), scenario.workers
     with ExitStack() as opened:
-        workers = opened.enter_context(open_workers(spec, spec.learn, system.settings))
+        with phase(f"starting {spec.learn} workers"):
+            workers = opened.enter_context(open_workers(spec, spec.learn, system.settings))
         learned = _tune_all(system, workers, ledger)
         if spec.stream != spec.learn:
             opened.close()
-            workers = opened.enter_context(open_workers(spec, spec.stream, system.settings))
+            with phase(f"starting {spec.stream} workers"):
+                workers = opened.enter_context(open_workers(spec, spec.stream, system.settings))
         _localize_all(system, learned, workers, ledger)
         forgot, curve, rows, forgotten = _forget_stream(system, workers, ledger)
         model = open_site(system.settings).model
