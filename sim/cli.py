@@ -158,6 +158,9 @@ def main() -> None:
     except (InputError, WorkError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(1) from None
+    except OSError as error:  # a full disk, a folder without permission
+        typer.echo(f"Error: {error.filename or 'files'}: {error.strerror or error}", err=True)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; what was finished is in the run folder.", err=True)
         raise SystemExit(130) from None

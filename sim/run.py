@@ -61,7 +61,10 @@ def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open
     run, started = new_folder(scenario, out), time.perf_counter()
     for seed in scenario.seeds:  # all bad input shows here, before anything is written or tuned
         prepare(scenario, seed)
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {run}: cannot be made ({error.strerror}); choose another folder") from error
     write_whole(run / "scenario.yaml", resolved(scenario).encode())
     ledger = Ledger(run / "ledger.jsonl")
     environment = determinism.environment("cuda" if scenario.workers.gpus else "cpu")

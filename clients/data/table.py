@@ -27,6 +27,8 @@ def load(spec: TableData, seed: int) -> Dataset:
     order = sorted(large, key=lambda client: (-len(large[client]), client))
     public = order[: spec.public_clients]
     kept = sorted(order[spec.public_clients :][: spec.clients])
+    if spec.public_clients:
+        notes.append(f"{min(spec.public_clients, len(order))} of {len(large)} clients are set aside as public.")
     if len(large) < len(dealt):
         notes.append(
             f"{len(dealt) - len(large)} of {len(dealt)} clients have fewer than data.minimum = {spec.minimum} examples."

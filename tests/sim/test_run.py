@@ -219,6 +219,12 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--out .*file/run: cannot be made \(Not a directory\)"):
+        run_scenario(tiny(), tmp_path / "file" / "run")
+
+
 def test_bad_data_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file or folder"):
         run_scenario(tiny(data={"family": "tofu", "source": "./nowhere"}), tmp_path / "run")
