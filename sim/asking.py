@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from clients.errors import WorkError
 from clients.jobs import Job, Reply
 from sim.cost import Cost, of_reply
 from sim.workers import Workers, job_bytes, reply_bytes
 from strategies.kept import Kept
-
-
-class WorkError(RuntimeError):
-    """Client work failed twice; the message names the clients and the reason."""
 
 
 class Asker:

@@ -20,7 +20,7 @@ for name, value in {
 
 import typer  # noqa: E402
 
-from clients.errors import InputError  # noqa: E402
+from clients.errors import InputError, WorkError  # noqa: E402
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -151,8 +151,6 @@ def _exit_if_different(equal: dict[str, bool | None]) -> None:
 
 def main() -> None:
     """Entry point: one clear message and a non-zero exit for bad input, a traceback only for our own mistakes."""
-    from sim.asking import WorkError
-
     try:
         app()
     except (InputError, WorkError) as error:
@@ -161,9 +159,6 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission
         typer.echo(f"Error: {error.filename or 'files'}: {error.strerror or error}", err=True)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; what was finished is in the run folder.", err=True)
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

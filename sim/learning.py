@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from clients.errors import InputError
+from clients.errors import InputError, WorkError
 from clients.jobs import Reply, tune_job
 from clients.settings import TuningKind
-from sim.asking import Asker, WorkError
+from sim.asking import Asker
 from sim.cost import Cost, of_reply
 from sim.ledger import Ledger
 from sim.system import Rule, System

@@ -11,9 +11,9 @@ import pytest
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
+from clients.errors import WorkError
 from clients.jobs import Job, Reply, open_site
 from clients.settings import Settings
-from sim.asking import WorkError
 from sim.run import run_scenario
 from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
 
