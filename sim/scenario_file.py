@@ -40,6 +40,8 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
         for depth in range(1, len(location)):  # sections that were not in the file
             lines.setdefault(location[:depth], f"--set {override}")
         lines[location] = f"--set {override}"
+        if location == ("workers", "kind"):  # it stands for both, and overrides win over the file
+            values["workers"] = {key: value for key, value in values["workers"].items() if key not in ("learn", "stream")}
     _make_absolute(values, "data", "source", path.parent)
     _make_absolute(values, "model", "base", path.parent)
     try:

@@ -67,6 +67,12 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     assert scenario.strategies[1].parameters.model_dump()["keep"] == 0.25
 
 
+def test_workers_kind_overrides_both_kinds_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "workers: {learn: flower, stream: ray, count: 3}\n")
+    workers = load_scenario(path, ["workers.kind=inline"]).workers
+    assert (workers.learn, workers.stream, workers.count) == ("inline", "inline", 3)
+
+
 def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
     stream = Scenario.model_validate({"data": {"source": "fiction", "clients": 21}}).stream
     assert (stream.requests, stream.evaluate_after) == (5, (5,))
