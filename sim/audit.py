@@ -1,22 +1,24 @@
 """The bitwise audit: the state computed again from the retained clients only must have the same digests."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from sim.learning import learn, localize
+from sim.progress import phase
 from sim.system import System, build
 from sim.workers import Workers
 
 
-def rebuild(system: System, workers: Workers, done: Callable[[], None] = lambda: None) -> dict[str, str]:
+def rebuild(system: System, workers: Workers) -> dict[str, str]:
     """State digests of a system that never met the forgotten clients, by strategy label.
 
     Everything is done again: tuning, folding, choosing and mask learning. Nothing is read from the run but the
     scenario and who is retained.
     """
     retained = {rule: sorted(kept.members) for rule, kept in system.kept.items()}
-    with tempfile.TemporaryDirectory(prefix="unmerge-audit-") as scratch:
+    tunings = sum(len(clients) for rule, clients in retained.items() if rule is not None)
+    title = f"audit: rebuilding seed {system.seed} without the forgotten"
+    with tempfile.TemporaryDirectory(prefix="unmerge-audit-") as scratch, phase(title, tunings) as done:
         fresh = build(system.scenario, system.seed, Path(scratch))
         learn(fresh, retained, workers, done=done)
         localize(fresh, workers)

@@ -14,7 +14,7 @@ from clients import digest
 from clients.jobs import Reply, Wants, tune_job
 from sim.asking import run_twice
 from sim.cost import Cost, of_reply
-from sim.learning import Costs, learn, localize
+from sim.learning import Costs, learn, localize, published
 from sim.ledger import Ledger
 from sim.stream import Request
 from sim.system import Rule, System
@@ -34,7 +34,7 @@ def carry_out(system: System, requests: Sequence[Request], workers: Workers, led
     for label, cost in localize(system, workers).items():
         costs[label] = costs[label].then(cost)
     system.save()
-    digests, storage = system.digests(), system.storage()
+    told = published(system, costs)
     day = max(request.day for request in requests)
     ledger.append(
         "release",
@@ -43,10 +43,7 @@ def carry_out(system: System, requests: Sequence[Request], workers: Workers, led
         clients=[request.client for request in requests],
         days_to_forget=[round(day - request.day, 3) for request in requests],
         wall_seconds=round(time.perf_counter() - started, 3),
-        strategies={
-            label: {**costs[label].as_facts(), "bytes_kept": storage[label], "state_digest": digests[label]}
-            for label in costs
-        },
+        strategies=told,
     )
     return costs
 

@@ -32,10 +32,9 @@ def forget(run: Path, client: str) -> dict[str, Cost]:
             raise InputError(f"--client {client}: there is no such client; there are {some}, ...")
     ledger, rows = Ledger(run / "ledger.jsonl"), summary.read_rows(run)
     total = {label: Cost() for label in systems[0].strategies}
-    for index, (system, record) in enumerate(zip(systems, records, strict=True)):
-        day = max([scenario.stream.days, *(record.get("days", []))])
+    for system, record in zip(systems, records, strict=True):
         with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
-            costs = carry_out(system, [Request(client, day)], workers, ledger)
+            costs = carry_out(system, [Request(client, scenario.stream.days)], workers, ledger)
             record["forgotten"] = [*record["forgotten"], client]
             new = evaluate(system, record["forgotten"], workers)
             forgot = {label: Cost(**record["forget"][label]).then(cost) for label, cost in costs.items()}
@@ -46,9 +45,8 @@ def forget(run: Path, client: str) -> dict[str, Cost]:
             record["state_digest"], record["storage_bytes"] = system.digests(), system.storage()
             record["rebuilt_digest"] = dict.fromkeys(system.strategies)
             if "bitwise" in scenario.audit:
-                record["rebuilt_digest"] = audited(system, workers, ledger)
+                record["rebuilt_digest"] = audited(system, record["state_digest"], workers, ledger)
         rows += new
-        records[index] = record
         summary.write_record(run, record)
         total = {label: total[label].then(cost) for label, cost in costs.items()}
     summary.write_rows(run, rows)

@@ -1,6 +1,7 @@
 """Learning: every client is tuned once per tuning rule, and folded into what the server keeps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from clients.errors import InputError, WorkError
 from clients.jobs import Reply, tune_job
@@ -85,6 +86,15 @@ def _refusal(system: System, rule: Rule, reply: Reply) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+def published(system: System, costs: Costs) -> dict[str, dict[str, Any]]:
+    """What the ledger says of each strategy at a release: its price, the bytes kept for it and its state digest."""
+    storage, digests = system.storage(), system.digests()
+    return {
+        label: {**cost.as_facts(), "bytes_kept": storage[label], "state_digest": digests[label]}
+        for label, cost in costs.items()
+    }
 
 
 def localize(system: System, workers: Workers, done: Callable[[], None] = lambda: None) -> Costs:

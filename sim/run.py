@@ -18,7 +18,7 @@ from sim import workers as transports
 from sim.cost import Cost
 from sim.deletion import carry_out
 from sim.evaluation import evaluate
-from sim.learning import Costs, learn, localize
+from sim.learning import Costs, learn, localize, published
 from sim.ledger import Ledger
 from sim.progress import phase, say
 from sim.report import write_report
@@ -126,7 +126,7 @@ def _play(
         model = open_site(system.settings).model
         record = summary.seed_record(system, learned, forgot, curve, forgotten, model.parameters)
         if "bitwise" in scenario.audit:
-            record["rebuilt_digest"] = audited(system, workers, ledger)
+            record["rebuilt_digest"] = audited(system, record["state_digest"], workers, ledger)
     return system, record, rows
 
 
@@ -144,12 +144,7 @@ def _localize_all(system: System, learned: Costs, workers: Workers, ledger: Ledg
         for label, extra in localize(system, workers, done).items():
             learned[label] = learned[label].then(extra)
     system.save()
-    storage, digests = system.storage(), system.digests()
-    told = {
-        label: {**cost.as_facts(), "bytes_kept": storage[label], "state_digest": digests[label]}
-        for label, cost in learned.items()
-    }
-    ledger.append("learned", seed=system.seed, strategies=told)
+    ledger.append("learned", seed=system.seed, strategies=published(system, learned))
 
 
 def _forget_stream(
@@ -183,12 +178,9 @@ def _evaluated(system: System, forgotten: list[str], workers: Workers) -> list[d
         return evaluate(system, forgotten, workers, done)
 
 
-def audited(system: System, workers: Workers, ledger: Ledger) -> dict[str, str]:
-    """Digests of the state rebuilt from the retained clients only, recorded in the ledger."""
-    tunings = sum(len(kept.members) for rule, kept in system.kept.items() if rule is not None)
-    with phase("audit: rebuilding from the retained clients", tunings) as done:
-        rebuilt = audit.rebuild(system, workers, done)
-    state = system.digests()
+def audited(system: System, state: dict[str, str], workers: Workers, ledger: Ledger) -> dict[str, str]:
+    """Digests of the state rebuilt from the retained clients only, recorded in the ledger beside those of the state."""
+    rebuilt = audit.rebuild(system, workers)
     equal = {label: state[label] == rebuilt[label] for label in state}
     ledger.append("audit", seed=system.seed, rebuilt_digest=rebuilt, bitwise_equal=equal)
     return rebuilt

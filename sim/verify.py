@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 from sim import audit
 from sim.opening import open_run, open_system
-from sim.progress import phase
 from sim.scenario import Scenario
 from sim.system import System
 from sim.workers import open_workers
@@ -39,20 +38,17 @@ def verify(run: Path) -> tuple[list[Finding], list[str]]:
     for record in records:
         system = open_system(run, scenario, record)
         traces += remains(system, record["forgotten"])
-        findings += _rebuilt(scenario, system)
+        findings += _rebuilt(scenario, system, record["state_digest"])
     return findings, traces
 
 
-def _rebuilt(scenario: Scenario, system: System) -> list[Finding]:
-    tunings = sum(len(kept.members) for rule, kept in system.kept.items() if rule is not None)
-    with (
-        open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers,
-        phase(f"rebuilding seed {system.seed} from the retained clients", tunings) as done,
-    ):
-        rebuilt = audit.rebuild(system, workers, done)
+def _rebuilt(scenario: Scenario, system: System, state: dict[str, str]) -> list[Finding]:
+    """Findings on a state that ``open_system`` has just checked against its files."""
+    with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
+        rebuilt = audit.rebuild(system, workers)
     return [
-        Finding(system.seed, label, system.strategies[label].exactness, state, rebuilt[label])
-        for label, state in system.digests().items()
+        Finding(system.seed, label, strategy.exactness, state[label], rebuilt[label])
+        for label, strategy in system.strategies.items()
     ]
 
 
