@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from clients import base_model, bits, data, digest, exact_sum, masking, scoring, tuning
-from clients.base_model import LanguageModel
+from clients import bits, data, digest, exact_sum, masking, models, scoring, tuning
 from clients.data.dataset import Dataset
-from clients.settings import Settings, Strict, TuningKind
+from clients.models import BaseModel
+from clients.settings import Settings, TuningKind
+from clients.strict import Strict
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -136,14 +137,14 @@ class Site:
 
     settings: Settings
     dataset: Dataset
-    model: LanguageModel
+    model: BaseModel
 
 
 @lru_cache(maxsize=2)
 def open_site(settings: Settings) -> Site:
     """Load data and base model; repeated calls in a process return the same site."""
     dataset = data.load(settings.data, settings.seed)
-    return Site(settings, dataset, base_model.load(settings.model, dataset, settings.device))
+    return Site(settings, dataset, models.load(settings.model, dataset, settings.device))
 
 
 def perform(site: Site, job: Job, shared: Arrays) -> Reply:
@@ -191,7 +192,7 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
     return Reply(job.clients, facts, arrays)
 
 
-def _describe(model: LanguageModel, client: str, vector: np.ndarray, wants: Wants, arrays: dict[str, np.ndarray]) -> None:
+def _describe(model: BaseModel, client: str, vector: np.ndarray, wants: Wants, arrays: dict[str, np.ndarray]) -> None:
     """Add what is wanted of one task vector to the reply's arrays."""
     if wants.vector:
         arrays[f"vector/{client}"] = vector
@@ -211,7 +212,9 @@ def _mean_size(vector: np.ndarray, mask: np.ndarray, bounds: tuple[int, ...]) ->
 def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:
     shards = [site.dataset.shard(client) for client in job.clients]
     f = job.facts
-    mask = masking.learn_mask(site.model, shards, shared[f["direction"]], f["scale"], f["steps"], f["lr"])
+    mask = masking.learn_mask(
+        site.model, shards, shared[f["direction"]], f["scale"], f["steps"], f["lr"], site.settings.tuning.micro_batch
+    )
     facts = {"gradient_steps": f["steps"] * len(shards), "parallel_steps": f["steps"], "client_tunings": 0}
     return Reply(job.clients, facts, {"mask": bits.pack(mask)})
 
@@ -231,7 +234,7 @@ def _score(site: Site, job: Job, shared: Arrays) -> Reply:
                 model.reset()
             else:
                 model.assign(bits.add_masked(theta0, direction, scale, job.arrays.get(f"{index}/mask")))
-            values.append(scoring.score(model, shard, site.dataset.labels))
+            values.append(scoring.score(model, shard))
         scores.append(values)
     model.reset()
     evaluations = sum(len(values) for values in scores)

@@ -9,19 +9,20 @@ Members are tuned on jointly in one place; in a real federation they would send 
 import numpy as np
 import torch
 
-from clients.base_model import LanguageModel
 from clients.data.dataset import Shard
 from clients.determinism import deterministic
+from clients.models import BaseModel
 
 
 def learn_mask(
-    model: LanguageModel, shards: list[Shard], direction: np.ndarray, scale: float, steps: int, lr: float
+    model: BaseModel, shards: list[Shard], direction: np.ndarray, scale: float, steps: int, lr: float, micro: int | None
 ) -> np.ndarray:
     """The mask that lowers the loss of the shards' training data together.
 
     Args:
         direction: fp32 [d].
         scale: factor on the direction.
+        micro: examples per forward pass, None for all.
 
     Returns:
         bool [d].
@@ -37,7 +38,7 @@ def learn_mask(
                 torch.addcmul(model.theta0, delta, (scores > 0).float(), out=model.flat)
             model.grad.zero_()
             for batch in batches:  # one client at a time bounds memory; each counts as one gradient step
-                (model.loss(batch) / len(batches)).backward()
+                model.accumulate(batch, micro, 1 / len(batches))
             with torch.no_grad():
                 gate = torch.sigmoid(scores)
                 torch.mul(model.grad, gate * (1 - gate) * delta, out=scores.grad)

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 
 from clients import bits, digest
-from clients.base_model import LanguageModel
 from clients.data.dataset import Shard
 from clients.determinism import deterministic, environment
 from clients.errors import InputError
+from clients.models import BaseModel
 from clients.settings import TuningKind, TuningSpec
+
+# Of the model section; the rest is in the base model's digest or in the names of what is tuned.
+RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,23 @@ class Tuned:
     loss: float
 
 
-def recipe_digest(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> str:
+def recipe_digest(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> str:
     """Digest of everything that decides a task vector's bits."""
     return digest.of_json(
         {
             "base": model.digest,
             "tuned": digest.of_json(model.layout.names),
-            "max_length": model.max_length,
+            "model": model.spec.model_dump(mode="json", include=RECIPE),
             "shard": shard.digest(),
             "kind": kind,
             "tuning": spec.model_dump(mode="json"),
             "seed": seed,
-            "dtype": "float32",
             "environment": environment(model.device),
         }
     )
 
 
-def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> Tuned:
+def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> Tuned:
     """Fine-tune the base model on a shard; the model is left at its pretrained values.
 
     Raises:
@@ -67,13 +69,11 @@ def tune(model: LanguageModel, shard: Shard, kind: TuningKind, spec: TuningSpec,
         for rows in batches:
             batch = [encoded[row] for row in rows]
             model.grad.zero_()
-            value = model.loss(batch)
-            value.backward()
+            loss = model.accumulate(batch, spec.micro_batch)
             optimizer.step()
             if signs is not None:
                 _project(model.flat, model.theta0, signs)
-            tokens += sum(len(e.ids) for e in batch)
-            loss = value.item()
+            tokens += sum(e.tokens for e in batch)
         vector = (model.flat - model.theta0).cpu().numpy()
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():

@@ -1,22 +1,25 @@
 """Carrying out jobs for a strategy: shared arrays looked up, failures retried once, costs counted."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from clients.errors import WorkError
 from clients.jobs import Job, Reply
 from sim.cost import Cost, of_reply
 from sim.workers import Workers, job_bytes, reply_bytes
 from strategies.kept import Kept
+from strategies.strategy import Strategy
 
 
 class Asker:
-    """The ``Ask`` that strategies are given; ``cost`` is what they have asked for so far."""
+    """The ``Ask`` that a strategy is given; ``cost`` is what it has asked for so far."""
 
-    def __init__(self, workers: Workers, done: Callable[[], None] = lambda: None) -> None:
-        self.workers, self.done, self.cost = workers, done, Cost()
+    def __init__(self, workers: Workers, strategy: Strategy[Any], done: Callable[[], None] = lambda: None) -> None:
+        self.workers, self.strategy, self.done, self.cost = workers, strategy, done, Cost()
 
     def __call__(self, kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
-        shared = {name: kept.direction(name) for name in {name for job in jobs for name in job.shared}}
+        names = sorted({name for job in jobs for name in job.shared})
+        shared = {name: self.strategy.direction(kept, name) for name in names}
         stage = Cost()
         for index, reply in run_twice(self.workers, jobs, shared):
             if reply.error:

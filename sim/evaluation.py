@@ -26,7 +26,7 @@ def evaluate(
         chunks = [clients[start : start + CLIENTS_PER_JOB] for start in range(0, len(clients), CLIENTS_PER_JOB)]
         jobs = [score_job([(client, strategy.serve(kept, client)) for client in chunk]) for chunk in chunks]
         scores: dict[str, float] = {}
-        for index, reply in Asker(workers, done)(kept, jobs):
+        for index, reply in Asker(workers, strategy, done)(kept, jobs):
             scores |= {c: row[0] for c, row in zip(chunks[index], reply.facts["scores"], strict=True)}
         rows += [
             {

@@ -101,7 +101,7 @@ def localize(system: System, workers: Workers, done: Callable[[], None] = lambda
     """Let every strategy choose and learn what depends on all current members; cost by label."""
     costs = {}
     for label, strategy in system.strategies.items():
-        ask = Asker(workers, done)
+        ask = Asker(workers, strategy, done)
         strategy.localize(system.kept_of(label), ask)
         costs[label] = ask.cost
     return costs

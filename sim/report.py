@@ -99,6 +99,7 @@ class Summary(BaseModel):
     scenario_digest: str
     metric: str
     clients: int
+    data: list[str] = []
     requests: int
     seeds: list[int]
     seconds: float

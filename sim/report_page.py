@@ -198,6 +198,8 @@ before → after</th></tr></thead>
 
 <dl>
 <dt>seeds</dt><dd>{{ run.seeds | join(", ") }}</dd>
+{% if run.data %}<dt>data</dt><dd>{{ run.data | join(" ") }}</dd>{% endif %}
+
 <dt>duration</dt><dd>{{ "{:,.0f}".format(run.seconds) }} s</dd>
 <dt>parameters</dt><dd>{{ "{:,}".format(run.parameters.total) }}, of which {{ "{:,}".format(run.parameters.tunable) }} are tuned</dd>
 {% for key, value in run.environment.items() %}

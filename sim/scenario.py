@@ -14,7 +14,9 @@ from pydantic import (
 )
 
 from clients import digest
-from clients.settings import DataSpec, FictionData, ModelSpec, Settings, Strict, TuningSpec
+from clients.data_specs import DataSpec, FictionData
+from clients.settings import ModelSpec, Settings, TuningSpec
+from clients.strict import Strict
 from sim.workers import WorkersSpec
 from strategies.registry import REGISTRY
 from strategies.strategy import Parameters
@@ -151,9 +153,11 @@ class Scenario(Strict):
     def digest(self) -> str:
         """Digest of everything that decides results, but for where files lie; workers and report decide nothing."""
         values = self.model_dump(mode="json", exclude={"workers", "report"})
-        for section, key in (("data", "source"), ("model", "base")):
-            if Path(values[section][key]).is_absolute():
-                values[section][key] = Path(values[section][key]).name
+        for holder, key in [(values["data"], "source"), (values["model"], "base")] + [
+            (one, "source") for one in values["data"].get("sets", ())
+        ]:
+            if key in holder and Path(holder[key]).is_absolute():
+                holder[key] = Path(holder[key]).name
         return digest.of_json(values)
 
 

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from clients.errors import InputError
-from clients.settings import FAMILIES, TINY_GPT2
+from clients.data_specs import EMBEDDED, FAMILIES
+from clients.settings import EMBEDDED_BASES
 from sim.scenario import Scenario
 
 Location = tuple[str | int, ...]
@@ -42,8 +43,8 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
         lines[location] = f"--set {override}"
         if location == ("workers", "kind"):  # it stands for both, and overrides win over the file
             values["workers"] = {key: value for key, value in values["workers"].items() if key not in ("learn", "stream")}
-    _make_absolute(values, "data", "source", path.parent)
-    _make_absolute(values, "model", "base", path.parent)
+    for holder, key in _sources(values):
+        holder[key] = _absolute(holder[key], path.parent)
     try:
         return Scenario.model_validate(values)
     except ValidationError as error:
@@ -115,17 +116,24 @@ def _override(values: dict[str, Any], override: str) -> Location:
     return tuple(location)
 
 
-def _make_absolute(values: dict[str, Any], section: str, key: str, beside: Path) -> None:
+def _sources(values: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Where a scenario may name a file or folder: the container and the key or index in it."""
+    found: list[tuple[Any, Any]] = [(values.get("data"), "source"), (values.get("model"), "base")]
+    sets = values["data"].get("sets") if isinstance(values.get("data"), dict) else None
+    for index, one in enumerate(sets if isinstance(sets, list) else []):
+        found.append((one, "source") if isinstance(one, dict) else (sets, index))
+    return [
+        (holder, key) for holder, key in found if isinstance(holder, list) or (isinstance(holder, dict) and key in holder)
+    ]
+
+
+def _absolute(value: Any, beside: Path) -> Any:
     """A file or folder is meant from here, or else from the scenario's folder; absolute, so that a run can be verified
     from anywhere. Names and hub ids stay as they are."""
-    given = values.get(section)
-    value = given.get(key) if isinstance(given, dict) else None
-    if not isinstance(value, str) or value in (*FAMILIES, TINY_GPT2):
-        return
-    for candidate in (Path(value).expanduser(), beside / value):
-        if candidate.exists():
-            values[section] = {**values[section], key: str(candidate.resolve())}
-            return
+    if not isinstance(value, str) or value in (*FAMILIES, *EMBEDDED, *EMBEDDED_BASES):
+        return value
+    found = [path for path in (Path(value).expanduser(), beside / value) if path.exists()]
+    return str(found[0].resolve()) if found else value
 
 
 def _opened(value: Any, parts: list[str], depth: int, override: str) -> Any:

@@ -32,6 +32,7 @@ def seed_record(
     return {
         "seed": system.seed,
         "clients": len(system.dataset.clients),
+        "data": list(system.dataset.notes),
         "metric": system.dataset.metric,
         "parameters": {"total": parameters, "tunable": next(iter(system.kept.values())).size},
         "forgotten": forgotten,
@@ -70,6 +71,7 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
         "scenario_digest": scenario.digest(),
         "metric": first["metric"],
         "clients": first["clients"],
+        "data": first["data"],
         "requests": len(first["forgotten"]),
         "seeds": [record["seed"] for record in records],
         "seconds": round(seconds, 1),

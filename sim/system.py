@@ -72,7 +72,7 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     """
     settings = scenario.settings(seed)
     site = open_site(settings)
-    size = site.model.layout.size
+    bounds = site.model.layout.bounds
     strategies = {
         spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, folder / "strategies" / quote(spec.label, safe=""))
         for spec in scenario.strategies
@@ -81,7 +81,7 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     for strategy in strategies.values():
         keeps[strategy.tuning] = keeps.get(strategy.tuning, Keeps()) | strategy.keeps
     kept = {
-        rule: (Kept.load if load else Kept)(folder / f"kept-{rule or 'nothing'}", rule, size, needed, seed)
+        rule: (Kept.load if load else Kept)(folder / f"kept-{rule or 'nothing'}", rule, bounds, needed, seed)
         for rule, needed in keeps.items()
     }
     if load:

@@ -55,7 +55,7 @@ def _rebuilt(scenario: Scenario, system: System, state: dict[str, str]) -> list[
 def remains(system: System, forgotten: list[str]) -> list[str]:
     """Files and entries of forgotten clients that are still in the state folder; there should be none."""
     names = {quote(client, safe="") for client in forgotten}
-    files = [str(path) for path in system.folder.rglob("*") if path.is_file() and path.name.split(".")[0] in names]
+    files = [str(path) for path in system.folder.rglob("*") if path.is_file() and path.stem in names]
     entries = [
         f"{kept.folder / 'members.json'}: {client}"
         for kept in system.kept.values()

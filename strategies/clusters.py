@@ -30,7 +30,12 @@ def spectral(clients: list[str], gram: np.ndarray, clusters: int, seed: int) -> 
 
 def hashed(clients: list[str], clusters: int, seed: int) -> Clusters:
     """Random clusters that depend on each client's own name alone."""
-    return _ordered(clients, [int(digest.of_json([seed, client])[:15], 16) % clusters for client in clients])
+    return _ordered(clients, [number(client, clusters, seed) for client in clients])
+
+
+def number(client: str, clusters: int, seed: int) -> int:
+    """The number of a client's random cluster, from 0."""
+    return int(digest.of_json([seed, client])[:15], 16) % clusters
 
 
 def singletons(clients: list[str]) -> Clusters:

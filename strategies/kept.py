@@ -11,6 +11,11 @@ own, so the server's memory does not grow with the number of clients, and forget
     sizes-RHO/CLIENT.safetensors  mean size of the kept entries per tensor
     vectors/, features/           fp32, where a strategy keeps them
     gram.safetensors              inner products of the task vectors of all pairs of clients
+    NAME.safetensors              sums per cluster of what follows from each vector (``additive``)
+
+``cached_vectors`` is for strategies that need every current vector at each release, for which their clients would have to be
+tuned again: the simulator keeps the vectors to tune nobody twice, but they are no part of such a strategy's state, are not
+charged as its storage, and what tuning again would have cost is counted (``sim.deletion``).
 """
 
 import json
@@ -18,7 +23,7 @@ import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -26,12 +31,18 @@ from safetensors.numpy import save
 
 from clients import bits, digest
 from clients.errors import InputError
-from clients.exact_sum import BLOCK, GRID_BITS, ExactSum, read_safetensors
+from clients.exact_sum import BLOCK, GRID_BITS, ExactSum, read_safetensors, to_grid
 from clients.files import write_whole
 from clients.jobs import Reply, Wants
-from clients.settings import Strict, TuningKind
+from clients.settings import TuningKind
+from clients.strict import Strict
+from strategies import checking
+from strategies.additive import Additive, Sums
+from strategies.streaming import Row, mapped
 
 SIGNS = "signs"
+IDENTITY = ("digest", "recipe", "steps")
+"""What is recorded of a task vector and belongs to the state, as the seconds that it took do not."""
 
 
 class Keeps(Strict):
@@ -43,6 +54,8 @@ class Keeps(Strict):
     vectors: bool = False
     features: bool = False
     gram: bool = False
+    additive: tuple[Additive, ...] = ()
+    cached_vectors: bool = False
 
     def __or__(self, other: "Keeps") -> "Keeps":
         return Keeps(
@@ -52,12 +65,15 @@ class Keeps(Strict):
             vectors=self.vectors or other.vectors,
             features=self.features or other.features,
             gram=self.gram or other.gram,
+            additive=tuple(sorted({*self.additive, *other.additive}, key=lambda additive: additive.name)),
+            cached_vectors=self.cached_vectors or other.cached_vectors,
         )
 
     def wants(self) -> Wants:
         """What clients have to send for it."""
         masks = tuple(sorted({*self.masks, *self.counts}))
-        return Wants(sum=self.sum, masks=masks, vector=self.vectors or self.gram, features=self.features)
+        vector = self.vectors or self.cached_vectors or self.gram or bool(self.additive)
+        return Wants(sum=self.sum, masks=masks, vector=vector, features=self.features)
 
 
 class Kept:
@@ -65,24 +81,27 @@ class Kept:
 
     Attributes:
         kind: plain, sign_fixed, or None for strategies that tune nothing.
-        size: d, the number of tunable parameters.
+        bounds: where each tunable tensor starts, then the end, which is also ``size``, the number of parameters d.
         seed: of the shared sign vector.
-        members: for each current client the digest, recipe and steps of its task vector.
+        members: for each current client the digest, recipe and steps of its task vector, and the seconds that it took.
     """
 
-    def __init__(self, folder: Path, kind: TuningKind | None, size: int, keeps: Keeps, seed: int) -> None:
-        self.folder, self.kind, self.size, self.keeps, self.seed = folder, kind, size, keeps, seed
+    def __init__(self, folder: Path, kind: TuningKind | None, bounds: tuple[int, ...], keeps: Keeps, seed: int) -> None:
+        self.folder, self.kind, self.bounds, self.keeps, self.seed = folder, kind, bounds, keeps, seed
+        self.size = size = bounds[-1]
         self.members: dict[str, dict[str, Any]] = {}
         self.total = ExactSum(size)
         self.counts = {keep: np.zeros(size, dtype=np.int32) for keep in keeps.counts}
         self.products: dict[tuple[str, str], float] = {}
+        self.sums = {additive: Sums(additive, size, seed) for additive in keeps.additive}
         self._directions: dict[str, np.ndarray] = {}
 
     # -- joining and leaving ------------------------------------------------------------------------------------------
 
     def absorb(self, reply: Reply) -> None:
         """Fold in the reply of a tune job; all of it or, on InputError, nothing."""
-        self._check(reply)
+        signs = (lambda: self.direction(SIGNS)) if self.kind == "sign_fixed" else None
+        checking.check(reply, self.keeps.wants(), self.members, self.size, signs)
         wants = self.keeps.wants()
         if wants.sum:
             self.total.merge(reply.arrays["sum"], len(reply.clients))
@@ -94,21 +113,24 @@ class Kept:
                 counts += bits.unpack(reply.arrays[f"mask/{keep:g}/{client}"], self.size)
             if wants.features:
                 self._save("features", client, reply.arrays[f"features/{client}"])
-            if wants.vector:
+            if self._writes_vectors:
                 self._save("vectors", client, reply.arrays[f"vector/{client}"])
             if self.keeps.gram:
                 self._multiply(client, reply.arrays[f"vector/{client}"])
+            if self.sums:
+                self._fold(client, to_grid(reply.arrays[f"vector/{client}"]), 1)
             tuned = reply.facts["tunings"][client]
-            self.members[client] = {key: tuned[key] for key in ("digest", "recipe", "steps")}
+            seconds = round(reply.facts.get("seconds", 0.0) / len(reply.clients), 6)
+            self.members[client] = {key: tuned[key] for key in IDENTITY} | {"seconds": seconds}
         self._directions.clear()
 
     def register(self, clients: Iterable[str]) -> None:
         """Take in clients of whom nothing is tuned."""
-        self.members |= {client: {"digest": "", "recipe": "", "steps": 0} for client in clients}
+        self.members |= {client: {"digest": "", "recipe": "", "steps": 0, "seconds": 0.0} for client in clients}
 
     def seal(self) -> None:
         """End of learning: task vectors that were only needed for inner products are deleted."""
-        if self.keeps.gram and not self.keeps.vectors:
+        if self.keeps.gram and not self.keeps.vectors and not self.keeps.cached_vectors:
             shutil.rmtree(self.folder / "vectors", ignore_errors=True)
 
     def matches(self, client: str, reply: Reply) -> bool:
@@ -118,14 +140,16 @@ class Kept:
         return digest.of_array(reply.arrays["sum"]) == self.members[client]["digest"]
 
     def subtract(self, client: str, reply: Reply) -> None:
-        """Take a client out of the sum by its task vector, derived again.
+        """Take a client out of the sums by its task vector, derived again.
 
         Raises:
             InputError: it is not bit for bit the vector that was summed; nothing has changed then.
         """
         if not self.matches(client, reply):
             raise InputError(f"client {client}: the task vector derived again differs from the one that was summed")
-        self.total.merge(reply.arrays["sum"], -1)
+        if self.keeps.sum:
+            self.total.merge(reply.arrays["sum"], -1)
+        self._fold(client, reply.arrays["sum"], -1)
         self._directions.clear()
 
     def erase(self, client: str) -> None:
@@ -155,10 +179,15 @@ class Kept:
         """A small array kept of a client: ``vectors``, ``features`` or ``sizes-RHO``."""
         return read_safetensors(self._path(name, client, ".safetensors"))["value"]
 
+    def row(self, client: str) -> Row:
+        """A client's task vector, kept or cached, mapped into memory."""
+        return mapped(self._path("vectors", client, ".safetensors"), self.size)
+
     def direction(self, name: str) -> np.ndarray:
         """A vector that served models are built from, fp32 [d].
 
-        ``mean``: Σ/T; ``counts/RHO``: Σ/c where the mask count c > 0, else 0; ``signs``: the shared sign vector.
+        ``mean``: Σ/T; ``counts/RHO``: Σ/c where the mask count c > 0, else 0; ``signs``: the shared sign vector;
+        ``NAME/K``: mean of cluster K of an additive; ``NAME``: mean of all its clusters.
         """
         if name not in self._directions:
             self._directions[name] = self._direct(name)
@@ -169,7 +198,11 @@ class Kept:
             return self.total.mean()
         if name == SIGNS:
             return bits.sign_vector(self.seed, self.size)
-        counts = self.counts[float(name.removeprefix("counts/"))]
+        part, _, rest = name.partition("/")
+        for additive, sums in self.sums.items():
+            if additive.name == part:
+                return sums.mean(int(rest) if rest else None)
+        counts = self.counts[float(rest)]
         shares = np.divide(self.total.total, counts, out=np.zeros(self.size), where=counts > 0)
         return (shares / 2.0**GRID_BITS).astype(np.float32)
 
@@ -180,7 +213,7 @@ class Kept:
     def digest(self, keeps: Keeps) -> str:
         """Digest of the parts that a strategy keeps; a function of who is in it, whatever the history."""
         clients = sorted(self.members)
-        parts: dict[str, Any] = {"members": {client: self.members[client] for client in clients}}
+        parts: dict[str, Any] = {"members": {c: {key: self.members[c][key] for key in IDENTITY} for c in clients}}
         if keeps.sum:
             parts["sum"] = self.total.digest()
         for keep in sorted({*keeps.masks, *keeps.counts}):
@@ -192,6 +225,8 @@ class Kept:
             parts[name] = [digest.of_array(self.part(name, client)) for client in clients]
         if keeps.gram:
             parts["gram"] = digest.of_array(self.gram(clients))
+        for additive in keeps.additive:
+            parts[additive.name] = self.sums[additive].digest()
         return digest.of_json(parts)
 
     def storage(self, keeps: Keeps) -> int:
@@ -200,6 +235,7 @@ class Kept:
         folders += [name for name in ("vectors", "features") if getattr(keeps, name)]
         files = ["sum.safetensors"] if keeps.sum else []
         files += [f"counts-{keep:g}.safetensors" for keep in keeps.counts] + ["gram.safetensors"] * keeps.gram
+        files += [f"{additive.name}.safetensors" for additive in keeps.additive]
         paths = [self.folder / name for name in files]
         paths += [path for name in folders for path in (self.folder / name).glob("*")]
         return sum(path.stat().st_size for path in paths if path.exists())
@@ -207,24 +243,27 @@ class Kept:
     # -- files --------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write sum, counts, products and members; members last, since ``load`` believes them."""
+        """Write sums, counts, products and members; members last, since ``load`` believes them."""
         if self.keeps.sum:
             write_whole(self.folder / "sum.safetensors", self.total.to_bytes())
         for keep, counts in self.counts.items():
             write_whole(self.folder / f"counts-{keep:g}.safetensors", save({"counts": counts}))
         if self.keeps.gram:
             write_whole(self.folder / "gram.safetensors", save({"gram": self.gram(sorted(self.members))}))
+        for additive, sums in self.sums.items():
+            write_whole(self.folder / f"{additive.name}.safetensors", sums.to_bytes())
         members = json.dumps(self.members, indent=1, sort_keys=True)
         write_whole(self.folder / "members.json", members.encode())
 
     @classmethod
-    def load(cls, folder: Path, kind: TuningKind | None, size: int, keeps: Keeps, seed: int) -> "Kept":
+    def load(cls, folder: Path, kind: TuningKind | None, bounds: tuple[int, ...], keeps: Keeps, seed: int) -> "Kept":
         """Read back what ``save`` wrote.
 
         Raises:
             InputError: a file is missing, damaged or of another model.
         """
-        kept = cls(folder, kind, size, keeps, seed)
+        kept = cls(folder, kind, bounds, keeps, seed)
+        size = kept.size
         try:
             kept.members = json.loads((folder / "members.json").read_text())
         except (OSError, ValueError) as error:
@@ -243,30 +282,23 @@ class Kept:
             kept.products = {
                 (a, b): float(matrix[i, j]) for i, a in enumerate(clients) for j, b in enumerate(clients) if a <= b
             }
+        for additive in keeps.additive:
+            path = folder / f"{additive.name}.safetensors"
+            kept.sums[additive] = Sums.load(path, additive, size, seed)
+            if sum(kept.sums[additive].counts.values()) != len(kept.members):
+                raise InputError(f"{path}: damaged: its sums are not of {len(kept.members)} vectors")
+        for client in kept.members if keeps.cached_vectors else ():  # no state digest speaks of them
+            if not checking.genuine(kept.row(client)(slice(None)), kept.members[client]["digest"]):
+                raise InputError(f"{kept._path('vectors', client, '.safetensors')}: damaged: not the vector that was merged")
         return kept
 
-    def _check(self, reply: Reply) -> None:
-        """Refuse an update that is not what was asked for: someone else's, a second one, of a wrong shape or sign."""
-        wants = self.keeps.wants()
-        known = [client for client in reply.clients if client in self.members]
-        if known or len(set(reply.clients)) < len(reply.clients):
-            raise InputError(f"client {(known or reply.clients)[0]}: sent its update twice; the first one counts")
-        if set(reply.facts.get("tunings", ())) != set(reply.clients):
-            raise InputError(f"an update for {', '.join(reply.clients)} speaks of other clients")
-        shapes = {"sum": (self.size,)} if wants.sum else {}
-        for client in reply.clients:
-            shapes |= {f"mask/{keep:g}/{client}": ((self.size + 7) // 8,) for keep in wants.masks}
-            shapes |= {f"vector/{client}": (self.size,)} if wants.vector else {}
-        for name, shape in shapes.items():
-            if name not in reply.arrays or reply.arrays[name].shape != shape:
-                found = reply.arrays[name].shape if name in reply.arrays else "nothing"
-                raise InputError(f"an update for {', '.join(reply.clients)} has {found} as {name}, expected shape {shape}")
-        if len(reply.clients) == 1 and wants.sum:
-            client = reply.clients[0]
-            if digest.of_array(reply.arrays["sum"]) != reply.facts["tunings"][client]["digest"]:
-                raise InputError(f"client {client}: its task vector does not have the digest it claims")
-            if self.kind == "sign_fixed" and (reply.arrays["sum"] * self.direction(SIGNS).astype(np.int64) < 0).any():
-                raise InputError(f"client {client}: its task vector goes against the shared signs")
+    def _fold(self, client: str, grid: np.ndarray, sign: Literal[1, -1]) -> None:
+        for sums in self.sums.values():
+            sums.fold(client, grid, sign)
+
+    @property
+    def _writes_vectors(self) -> bool:
+        return self.keeps.vectors or self.keeps.cached_vectors or self.keeps.gram
 
     def _multiply(self, client: str, vector: np.ndarray) -> None:
         """Inner products with every client that is here, each summed in an order that depends on the pair alone."""

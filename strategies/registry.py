@@ -3,18 +3,38 @@
 from typing import Any
 
 from strategies.average import Average, AverageParameters
+from strategies.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
 from strategies.clamu import Clamu, ClamuParameters
+from strategies.cluster_average import ClusterAverage, ClusterAverageParameters
+from strategies.consensus import Consensus, ConsensusParameters
+from strategies.dare import Dare, DareParameters
+from strategies.emr import Emr, EmrParameters
 from strategies.local import Local, LocalParameters
+from strategies.magmax import MagMax, MagMaxParameters
 from strategies.mask_only import MaskOnly, MaskOnlyParameters
 from strategies.sift_masks import SiftMasks, SiftMasksParameters
 from strategies.strategy import Parameters, Strategy
+from strategies.tall import Tall, TallParameters
+from strategies.task_arithmetic import TaskArithmetic, TaskArithmeticParameters
+from strategies.ties import Ties, TiesParameters
+from strategies.vote_masks import VoteMasks, VoteMasksParameters
 from strategies.zero_shot import ZeroShot, ZeroShotParameters
 
 REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
     "zero_shot": (ZeroShot, ZeroShotParameters),
     "local": (Local, LocalParameters),
     "average": (Average, AverageParameters),
+    "task_arithmetic": (TaskArithmetic, TaskArithmeticParameters),
+    "cluster_average": (ClusterAverage, ClusterAverageParameters),
+    "dare": (Dare, DareParameters),
+    "ties": (Ties, TiesParameters),
+    "magmax": (MagMax, MagMaxParameters),
+    "breadcrumbs": (Breadcrumbs, BreadcrumbsParameters),
+    "consensus": (Consensus, ConsensusParameters),
+    "tall": (Tall, TallParameters),
+    "emr": (Emr, EmrParameters),
     "sift_masks": (SiftMasks, SiftMasksParameters),
     "mask_only": (MaskOnly, MaskOnlyParameters),
+    "vote_masks": (VoteMasks, VoteMasksParameters),
     "clamu": (Clamu, ClamuParameters),
 }

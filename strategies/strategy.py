@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
+from safetensors.numpy import save
 
 from clients import digest
 from clients.errors import InputError
+from clients.exact_sum import read_safetensors
 from clients.files import write_whole
 from clients.jobs import Job, Reply, Served
-from clients.settings import Strict, TuningKind
+from clients.settings import TuningKind
+from clients.strict import Strict
 from strategies.kept import Keeps, Kept
 
 Exactness = Literal["exact", "approximate"]
@@ -25,9 +28,13 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain"]
 # Deletion rules that need the forgotten client's task vector derived again.
 DERIVES: frozenset[Deletion] = frozenset({"subtract", "relearn"})
 
+MERGED = "merged"
+"""Name of the vector that a strategy has merged itself, as a direction of served models."""
+
 
 class Ask(Protocol):
-    """Carries out jobs, whose shared arrays are ``kept.direction(name)``; yields (index of the job, reply) as replies come.
+    """Carries out jobs, whose shared arrays are the strategy's ``direction(kept, name)``; yields (index of the job, reply)
+    as replies come.
 
     A job that fails twice ends the iteration with an error, so every reply that arrives is good.
     """
@@ -54,7 +61,7 @@ class Strategy(ABC, Generic[P]):
     Attributes:
         exactness: whether deletion leaves exactly the state of a run without the client.
         deletion: what a deletion takes: nothing but erasing, a subtraction, ...
-        folder: where its own files lie: ``chosen.json`` and one ``.bits`` file per learned mask.
+        folder: where its own files lie: ``chosen.json``, one ``.bits`` file per mask and ``merged.safetensors``.
         chosen: JSON values chosen by ``localize``, a function of the current members only.
     """
 
@@ -79,24 +86,25 @@ class Strategy(ABC, Generic[P]):
     def serve(self, kept: Kept, client: str) -> Served:
         """How a client's model is built; for a forgotten or unknown client, the model that anybody gets."""
 
-    def absorb(self, kept: Kept, reply: Reply, ask: Ask) -> None:
-        """Called after ``kept`` has absorbed new clients; only for what ``Kept`` does not hold."""
-
-    def forget(self, kept: Kept, clients: Sequence[str], ask: Ask) -> None:
-        """Called after ``kept`` has let these clients go; only for what ``Kept`` does not hold."""
-
     def localize(self, kept: Kept, ask: Ask) -> None:
-        """Choose ``chosen`` and learn masks anew from the current members; called before every release."""
+        """Choose ``chosen``, merge and learn masks anew from the current members; called before every release."""
+
+    def direction(self, kept: Kept, name: str) -> np.ndarray:
+        """A vector that served models are built from, fp32 [d]: the one it has merged itself, or one of ``kept``."""
+        return self.merged() if name == MERGED else kept.direction(name)
 
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
-        masks = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
+        own = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
+        if self._merged_file.exists():
+            own[self._merged_file.name] = digest.of_array(self.merged())
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
-        return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, masks])
+        return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, own])
 
     def storage(self, kept: Kept) -> int:
         """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
-        return kept.storage(self.keeps) + sum(path.stat().st_size for path in self._mask_files())
+        own = [*self._mask_files(), *([self._merged_file] if self._merged_file.exists() else [])]
+        return kept.storage(self.keeps) + sum(path.stat().st_size for path in own)
 
     def mask(self, name: str) -> np.ndarray:
         """A learned mask, packed; InputError if its file is missing."""
@@ -115,8 +123,20 @@ class Strategy(ABC, Generic[P]):
             if path.stem not in but:
                 path.unlink()
 
+    def merged(self) -> np.ndarray:
+        """The vector that it has merged itself, fp32 [d]; InputError if its file is missing or damaged."""
+        return read_safetensors(self._merged_file)["value"]
+
+    def keep_merged(self, vector: np.ndarray) -> None:
+        """Store its own merged vector in the old one's place."""
+        write_whole(self._merged_file, save({"value": vector}))
+
+    def erase_merged(self) -> None:
+        """Delete its own merged vector, which holds something of everybody who was in it."""
+        self._merged_file.unlink(missing_ok=True)
+
     def save(self) -> None:
-        """Write ``chosen.json``; masks are on disk already."""
+        """Write ``chosen.json``; masks and merged vector are on disk already."""
         write_whole(self.folder / "chosen.json", json.dumps(self.chosen, indent=1, sort_keys=True).encode())
 
     def load(self) -> None:
@@ -125,6 +145,10 @@ class Strategy(ABC, Generic[P]):
             self.chosen = json.loads((self.folder / "chosen.json").read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / 'chosen.json'}: cannot be read ({error})") from error
+
+    @property
+    def _merged_file(self) -> Path:
+        return self.folder / "merged.safetensors"
 
     def _mask_files(self) -> list[Path]:
         return sorted(self.folder.glob("*.bits"))

@@ -1,13 +1,13 @@
-"""Data sets as shards. One file and one row in ``LOADERS`` (and a section in ``clients.settings``) add a family."""
+"""Data sets as shards. One file and one row in ``LOADERS`` (and a section in ``clients.data_specs``) add a family."""
 
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from clients.data import fiction, table, tofu
+from clients.data import fiction, images, reddit, sent140, stackoverflow, table, tofu
 from clients.data.dataset import Dataset, Example, Shard
+from clients.data_specs import DataSpec
 from clients.errors import InputError
-from clients.settings import DataSpec
 
 __all__ = ["LOADERS", "Dataset", "Example", "Shard", "load"]
 
@@ -15,6 +15,10 @@ LOADERS: dict[str, tuple[Callable[[Any, int], Dataset], str]] = {
     "fiction": (fiction.load, "embedded: fictitious authors, question-answer pairs, answer probability"),
     "tofu": (tofu.load, "TOFU by hub id or folder: 200 fictitious authors, answer probability"),
     "table": (table.load, "any table by hub id, folder or file: label accuracy or answer probability"),
+    "sent140": (sent140.load, "tweets, users as clients, sentiment accuracy; source: microblog is embedded"),
+    "reddit": (reddit.load, "comments, authors as clients, subreddit accuracy; source: forum is embedded"),
+    "stackoverflow": (stackoverflow.load, "posts with a single tag, users as clients, tag accuracy"),
+    "images": (images.load, "pictures of one or several sets, class accuracy; source: digits is embedded"),
 }
 
 

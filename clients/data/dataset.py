@@ -1,7 +1,9 @@
 """Shards: the data of each client, as a loader hands it over."""
 
+import hashlib
 import string
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from clients import digest
 from clients.errors import InputError
@@ -9,10 +11,23 @@ from clients.errors import InputError
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and the text that should follow it; the loss is taken on the answer."""
+    """A prompt and the text that should follow it, or a picture and its class.
+
+    Attributes:
+        prompt: text before the answer; empty for pictures.
+        answer: text on which the loss is taken, or the label.
+        image: a picture as it was stored (PNG, JPEG, ...), else empty.
+        label_set: which of the data set's label sets the answer belongs to.
+    """
 
     prompt: str
     answer: str
+    image: bytes = field(default=b"", repr=False)
+    label_set: str = ""
+
+    def facts(self) -> dict[str, str]:
+        """Everything it holds, as JSON values; a picture by its SHA-256."""
+        return asdict(self) | {"image": hashlib.sha256(self.image).hexdigest() if self.image else ""}
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,16 @@ class Shard:
         return self.validation or self.train
 
     def digest(self) -> str:
-        return digest.of_json(asdict(self))
+        parts = [[example.facts() for example in part] for part in (self.train, self.validation)]
+        return digest.of_json([self.client, *parts])
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels that are told apart, and a text for each that a text encoder can read: the label itself, or a class prompt."""
+
+    labels: tuple[str, ...]
+    captions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,14 +61,14 @@ class Dataset:
 
     Attributes:
         shards: one per client, in a fixed order.
-        public: texts that belong to no client, on which the embedded base model is pretrained.
-        labels: label texts to rank; empty where answers are free text.
+        public: examples that belong to no client, on which an embedded base model is pretrained.
+        label_sets: by the name that examples give; empty where answers are free text.
         notes: lines for the user, as how many clients were left out and why.
     """
 
     shards: tuple[Shard, ...]
     public: tuple[Example, ...]
-    labels: tuple[str, ...] = ()
+    label_sets: Mapping[str, LabelSet] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -53,7 +77,12 @@ class Dataset:
 
     @property
     def metric(self) -> str:
-        return "accuracy" if self.labels else "answer_probability"
+        return "accuracy" if self.label_sets else "answer_probability"
+
+    @property
+    def pictures(self) -> bool:
+        """Whether examples are pictures."""
+        return any(example.image for shard in self.shards[:1] for example in shard.train)
 
     def shard(self, client: str) -> Shard:
         for shard in self.shards:

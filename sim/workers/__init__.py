@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from clients.jobs import Job, Reply, Site, Wants, open_site, perform
-from clients.settings import Settings, Strict
+from clients.settings import Settings
+from clients.strict import Strict
 
 Kind = Literal["inline", "ray", "flower"]
 
@@ -40,6 +41,13 @@ class WorkersSpec(Strict):
         if clash := sorted({"learn", "stream"} & rest.keys()):
             raise ValueError(f"workers.kind sets learn and stream both: leave out either it or {' and '.join(clash)}")
         return {**rest, "learn": value["kind"], "stream": value["kind"]}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        made = handler.resolve_ref_schema(handler(core))
+        made["properties"]["kind"] = made["properties"]["learn"] | {"description": "sets learn and stream both"}
+        made["properties"]["kind"].pop("default", None)
+        return made
 
 
 class Workers(Protocol):

@@ -16,14 +16,15 @@ from clients.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import hashlib, json, sys
-from clients import bits, data, digest, exact_sum, pretrain, tuning
+from clients import bits, data, digest, exact_sum, tuning
 from clients.jobs import open_site
+from clients.models import tiny_gpt2
 from clients.settings import Settings, TuningSpec
 
 settings = Settings.model_validate_json(sys.argv[1])
 site = open_site(settings)
 shard = site.dataset.shard("u3")
-folder = pretrain.cached(settings.model.tiny, site.dataset.public)
+folder = tiny_gpt2.folder_of(settings.model.tiny, site.dataset.public)
 facts = {"cache": str(folder), "base": site.model.digest}
 for kind in ("plain", "sign_fixed"):
     for batch in ("full", 2):

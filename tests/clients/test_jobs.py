@@ -29,7 +29,7 @@ def done(site: Site, job: Job, shared: dict[str, np.ndarray] | None = None) -> R
 
 def score_at(site: Site, client: str, theta: np.ndarray) -> float:
     site.model.assign(theta.astype(np.float32))
-    value = scoring.score(site.model, site.dataset.shard(client), ())
+    value = scoring.score(site.model, site.dataset.shard(client))
     site.model.reset()
     return value
 
@@ -148,7 +148,7 @@ def test_learn_mask_packs_what_masking_learns(site: Site) -> None:
     assert job.shared == ("merged",)
     reply = done(site, job, {"merged": direction})
     shards = [site.dataset.shard("u1"), site.dataset.shard("u4")]
-    expected = masking.learn_mask(site.model, shards, direction, 0.5, 3, 0.2)
+    expected = masking.learn_mask(site.model, shards, direction, 0.5, 3, 0.2, None)
     np.testing.assert_array_equal(bits.unpack(reply.arrays["mask"], direction.size), expected)
     counted = {key: reply.facts[key] for key in ("gradient_steps", "parallel_steps", "client_tunings")}
     assert counted == {"gradient_steps": 6, "parallel_steps": 3, "client_tunings": 0}

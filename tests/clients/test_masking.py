@@ -3,8 +3,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients import masking, pretrain
+from clients import masking
 from clients.jobs import Site
+from clients.models.tiny_gpt2 import folder_of
 
 
 def independent(site: Site, clients: list[str], direction: np.ndarray, scale: float, steps: int, lr: float) -> np.ndarray:
@@ -12,7 +13,7 @@ def independent(site: Site, clients: list[str], direction: np.ndarray, scale: fl
 
     The mask enters as 1{s > 0} + (σ(s) − σ(s) held constant): its value is the mask, its derivative that of σ.
     """
-    folder = pretrain.cached(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.dataset.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     named = {n: p.detach() for n, p in module.named_parameters()}
     tuned = [n for n in named if "wte" not in n and "wpe" not in n and "lm_head" not in n]
@@ -45,7 +46,7 @@ def independent(site: Site, clients: list[str], direction: np.ndarray, scale: fl
 def test_against_autograd_through_the_formula(site: Site, clients: list[str], scale: float, steps: int) -> None:
     direction = np.random.default_rng(steps).normal(0, 0.05, site.model.layout.size).astype(np.float32)
     shards = [site.dataset.shard(client) for client in clients]
-    mask = masking.learn_mask(site.model, shards, direction, scale, steps, 0.3)
+    mask = masking.learn_mask(site.model, shards, direction, scale, steps, 0.3, None)
     scores = independent(site, clients, direction, scale, steps, 0.3)
     clear = np.abs(scores) > 1e-3  # elsewhere rounding decides: the order of sums differs between the two
     assert clear.mean() > 0.99
@@ -61,7 +62,7 @@ def test_the_first_step_is_taken_at_the_base_model(site: Site, monkeypatch: pyte
     monkeypatch.setattr(model, "loss", lambda batch: seen.append(model.flat.clone()) or whole(batch))
     direction = np.random.default_rng(1).normal(0, 0.05, model.layout.size).astype(np.float32)
     direction[:100] = 0  # no direction, no gradient: the score stays at the tie
-    mask = masking.learn_mask(model, shards, direction, 1.0, 1, 0.1)
+    mask = masking.learn_mask(model, shards, direction, 1.0, 1, 0.1, None)
     assert len(seen) == 2
     assert all(torch.equal(flat, model.theta0) for flat in seen)
     model.grad.zero_()
@@ -74,10 +75,10 @@ def test_the_first_step_is_taken_at_the_base_model(site: Site, monkeypatch: pyte
 def test_the_second_step_is_taken_at_the_masked_model(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     model, shards = site.model, [site.dataset.shard("u6")]
     direction = np.random.default_rng(2).normal(0, 0.05, model.layout.size).astype(np.float32)
-    first = masking.learn_mask(model, shards, direction, 0.7, 1, 0.1)
+    first = masking.learn_mask(model, shards, direction, 0.7, 1, 0.1, None)
     seen, whole = [], model.loss
     monkeypatch.setattr(model, "loss", lambda batch: seen.append(model.flat.numpy().copy()) or whole(batch))
-    masking.learn_mask(model, shards, direction, 0.7, 2, 0.1)
+    masking.learn_mask(model, shards, direction, 0.7, 2, 0.1, None)
     delta = direction * np.float32(0.7)
     assert seen[1].tobytes() == (model.theta0.numpy() + np.where(first, delta, np.float32(0))).tobytes()
 
@@ -85,7 +86,7 @@ def test_the_second_step_is_taken_at_the_masked_model(site: Site, monkeypatch: p
 def test_a_learned_mask_lowers_the_loss(site: Site) -> None:
     model, shard = site.model, site.dataset.shard("u0")
     direction = np.random.default_rng(3).normal(0, 0.05, model.layout.size).astype(np.float32)
-    mask = masking.learn_mask(model, [shard], direction, 1.0, 15, 0.3)
+    mask = masking.learn_mask(model, [shard], direction, 1.0, 15, 0.3, None)
     batch = model.encode(shard.train)
     losses = []
     with torch.no_grad():

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from clients import scoring
-from clients.base_model import LanguageModel
-from clients.data.dataset import Example, Shard
+from clients.data.dataset import Example, LabelSet, Shard
 from clients.jobs import Site
+from clients.models.language import LanguageModel
 
 LONG = Example("Question:Who?\nAnswer:", "nobody that anyone in this town has ever met or heard of before")
 
@@ -20,8 +20,16 @@ def model(site: Site) -> Iterator[LanguageModel]:
     at = layout.names.index("transformer.ln_f.weight")
     theta[layout.bounds[at] : layout.bounds[at + 1]] = 40
     site.model.assign(theta)
+    assert isinstance(site.model, LanguageModel)
     yield site.model
     site.model.reset()
+    site.model.label_sets = {}
+
+
+def accuracy(model: LanguageModel, shard: Shard, labels: tuple[str, ...]) -> float:
+    """The score where answers are labels."""
+    model.label_sets = {"": LabelSet(labels, labels)}
+    return scoring.score(model, shard)
 
 
 def surprise(model: LanguageModel, example: Example) -> list[float]:
@@ -37,15 +45,15 @@ def surprise(model: LanguageModel, example: Example) -> list[float]:
 def test_answer_probability_by_hand(site: Site, model: LanguageModel, client: str) -> None:
     shard = Shard(client, (*site.dataset.shard(client).train, LONG, Example("a", "b")))
     expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in shard.train])
-    assert scoring.score(model, shard, ()) == pytest.approx(expected, rel=1e-5)
+    assert scoring.score(model, shard) == pytest.approx(expected, rel=1e-5)
     model.reset()
-    assert scoring.score(model, shard, ()) != pytest.approx(expected, rel=0.1)
+    assert scoring.score(model, shard) != pytest.approx(expected, rel=0.1)
 
 
 def test_more_examples_than_are_scored_at_once(model: LanguageModel) -> None:
     examples = tuple(Example(f"number {i} is", f"x{i * i}") for i in range(150))
     expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in examples])
-    assert scoring.score(model, Shard("a", examples), ()) == pytest.approx(expected, rel=1e-5)
+    assert scoring.score(model, Shard("a", examples)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_does_not_change_losses(model: LanguageModel) -> None:
@@ -71,7 +79,7 @@ def test_accuracy_against_ranking_one_by_one(model: LanguageModel) -> None:
     for example in examples:
         totals = {label: sum(surprise(model, Example(example.prompt, label))) for label in labels}
         hits += min(totals, key=lambda label: totals[label]) == example.answer
-    assert scoring.score(model, Shard("a", examples), labels) == hits / 40
+    assert accuracy(model, Shard("a", examples), labels) == hits / 40
 
 
 def test_accuracy_sees_the_summed_probability_and_the_prompt(model: LanguageModel) -> None:
@@ -83,22 +91,22 @@ def test_accuracy_sees_the_summed_probability_and_the_prompt(model: LanguageMode
         ranked = sorted(labels, key=lambda label: sum(surprise(model, Example(prompt, label))))
         best.append(Example(prompt, ranked[0]))
         second.append(Example(prompt, ranked[1]))
-    assert scoring.score(model, Shard("a", tuple(best)), labels) == 1.0
-    assert scoring.score(model, Shard("a", tuple(second)), labels) == 0.0
-    assert scoring.score(model, Shard("a", tuple(best[:3] + second[:1])), labels) == 0.75
+    assert accuracy(model, Shard("a", tuple(best)), labels) == 1.0
+    assert accuracy(model, Shard("a", tuple(second)), labels) == 0.0
+    assert accuracy(model, Shard("a", tuple(best[:3] + second[:1])), labels) == 0.75
 
 
 def test_the_first_of_equal_labels_wins(model: LanguageModel) -> None:
     model.assign(np.zeros(model.layout.size, dtype=np.float32))  # all logits are 0: labels of one token are equal
     shard = Shard("a", (Example("p", "a"), Example("q", "b"), Example("r", "b")))
-    assert scoring.score(model, shard, ("a", "b")) == pytest.approx(1 / 3)
-    assert scoring.score(model, shard, ("b", "a")) == pytest.approx(2 / 3)
+    assert accuracy(model, shard, ("a", "b")) == pytest.approx(1 / 3)
+    assert accuracy(model, shard, ("b", "a")) == pytest.approx(2 / 3)
 
 
 def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> None:
     held = (Example("a", "b"),)
     shard = Shard("a", (LONG,), held)
-    assert scoring.score(model, shard, ()) == pytest.approx(np.exp(-np.mean(surprise(model, held[0]))), rel=1e-5)
+    assert scoring.score(model, shard) == pytest.approx(np.exp(-np.mean(surprise(model, held[0]))), rel=1e-5)
 
 
 def test_features_by_hand(site: Site, model: LanguageModel) -> None:

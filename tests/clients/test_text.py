@@ -43,7 +43,7 @@ def test_encode_by_hand(tokenizer: Letters, length: int, expected: Encoded) -> N
 
 
 def test_empty_prompts_and_answers() -> None:
-    assert text.encode(Letters(), Example("", "cd"), 99) == Encoded((99, 100, 0), 2)
+    assert text.encode(Letters(), Example("", "cd"), 99) == Encoded((0, 99, 100, 0), 3)  # EOS stands in for a prompt
     assert text.encode(Letters(opens=(1,)), Example("", "cd"), 99) == Encoded((1, 99, 100, 0), 3)
     assert text.encode(Letters(), Example("ab", ""), 99) == Encoded((97, 98, 0), 1)
 

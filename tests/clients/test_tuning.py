@@ -5,12 +5,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients import base_model, bits, digest, pretrain, tuning
-from clients.base_model import LanguageModel
+from clients import bits, digest, models, tuning
 from clients.data.dataset import Example, Shard
 from clients.errors import InputError
 from clients.jobs import Site
-from clients.settings import TuningSpec
+from clients.models.language import LanguageModel
+from clients.models.tiny_gpt2 import folder_of
+from clients.settings import LoraSpec, TuningSpec
 
 KINDS = ("plain", "sign_fixed")
 
@@ -30,7 +31,7 @@ def plain_loss(module: Any, tokenizer: Any, examples: list[Example]) -> torch.Te
 
 def plain_tuning(site: Site, shard: Shard, rows: list[list[int]], spec: TuningSpec, signs: np.ndarray | None) -> np.ndarray:
     """Ordinary fine-tuning of the saved base model: no flat buffer, one tensor and one projection at a time."""
-    folder = pretrain.cached(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.dataset.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     module.eval()
     tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
@@ -130,16 +131,27 @@ def test_recipe_digest_changes_with_everything_that_decides_the_vector(site: Sit
         (shard, "plain", spec, 8),
         *(
             (shard, "plain", TuningSpec.model_validate({"steps": 2} | change), 7)
-            for change in ({"lr": 0.002}, {"steps": 3}, {"batch": 2}, {"betas": (0.9, 0.99)}, {"eps": 1e-7})
+            for change in (
+                {"lr": 0.002},
+                {"steps": 3},
+                {"batch": 2},
+                {"betas": (0.9, 0.99)},
+                {"eps": 1e-7},
+                {"micro_batch": 1},
+            )
         ),
     ):
         recipes.append(tuning.recipe_digest(site.model, *changed))  # type: ignore[arg-type]
     for change in (
         {"tune": ["*.mlp.*"]},
         {"max_length": 64},
+        {"dtype": "bfloat16"},
+        {"gradient_checkpointing": True},
+        {"lora": LoraSpec()},
+        {"lora": LoraSpec(alpha=8)},
         {"tiny": site.settings.model.tiny.model_copy(update={"seed": 1})},
     ):
-        model = base_model.load(site.settings.model.model_copy(update=change), site.dataset, "cpu")
+        model = models.load(site.settings.model.model_copy(update=change), site.dataset, "cpu")
         recipes.append(tuning.recipe_digest(model, *base))  # type: ignore[arg-type]
     assert len(set(recipes)) == len(recipes)
     assert tuning.recipe_digest(site.model, Shard("u0", tuple(shard.train)), "plain", TuningSpec(steps=2), 7) == recipes[0]

@@ -19,7 +19,7 @@ from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
 
 Spoil = Callable[[Job, Reply], Reply]
 SMALL: dict[str, Any] = {
-    "strategies": ["local", "average", "sift_masks"],
+    "strategies": ["local", "average", {"cluster_average": {"clusters": 2}}, "ties", "sift_masks"],
     "stream": {"requests": 2, "release": {"every": 2}},
 }
 
@@ -84,14 +84,16 @@ def test_a_vector_that_does_not_match_is_not_subtracted_but_all_is_rebuilt(hones
     assert list(rebuild["because"]) == [client]
     assert ("cannot be reached" if how == "gone" else "different task vector") in rebuild["because"][client]
     assert {label: price["client_tunings"] for label, price in rebuild["strategies"].items()} == {
-        "average": 6
+        "average": 6,
+        "cluster_average": 6,
     }  # all who stay
     forgets = {(r["rule"], r["client"]): r for r in records_of(run, "forget")}
     assert forgets["plain", client]["matched"] is False
     assert forgets["sign_fixed", client]["matched"] is True
     told = {label: s["gradient_steps"]["forget"] for label, s in summary_of(run)["strategies"].items()}
     answered = 1 if how == "gone" else 2  # who never answered has cost nothing
-    assert told == {"local": 0, "average": 3 * (answered + 6), "sift_masks": 3 * 2}
+    again = 3 * (answered + 6)
+    assert told == {"local": 0, "average": again, "cluster_average": again, "ties": 3 * 6, "sift_masks": 3 * 2}
 
 
 def test_a_cohort_that_fails_is_asked_again_client_by_client(honest: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from clients.errors import InputError
 from sim.scenario import Scenario, schema
 from sim.scenario_file import find, load_scenario
 
-SHIPPED = ("quickstart", "tofu", "table")
+SHIPPED = ("quickstart", "tofu", "table", "tofu_gpt2xl", "sent140", "reddit", "stackoverflow", "clip_i", "clip_ii",
+           "mnist_writers", "cifar10")  # fmt: skip
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -59,6 +60,25 @@ def test_where_a_file_lies_does_not_change_the_digest(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_where_pictures_lie_does_not_change_the_digest(tmp_path: Path) -> None:
+    digests = set()
+    for folder in ("a", "b"):
+        (tmp_path / folder / "mine").mkdir(parents=True)
+        (tmp_path / folder / "s.yaml").write_text("data: {sets: [mine, {source: tanganke/dtd}]}\nmodel: {base: tiny-clip}\n")
+        scenario = load_scenario(str(tmp_path / folder / "s.yaml"))
+        assert [one.source for one in scenario.data.sets] == [str(tmp_path / folder / "mine"), "tanganke/dtd"]
+        digests.add(scenario.digest())
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [("microblog", "sent140"), ("forum", "reddit"), ("fiction", "fiction"), ("tofu", "tofu")],
+)
+def test_an_embedded_source_names_its_family(tmp_path: Path, text: str, family: str) -> None:
+    assert load_scenario(write(tmp_path, f"data: {{source: {text}}}\n")).data.family == family
+
+
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "tuning: {steps: 5}\nstrategies: [average, {sift_masks: {keep: 0.5}}]\n")
     overrides = ["tuning.steps=9", "data.clients=12", "strategies.1.sift_masks.keep=0.25", "seeds=[1,2]", "tuning.lr=1e-2"]
@@ -87,7 +107,17 @@ def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
         ("model:\n  tiny:\n    layer: 3\n", [], ["line 3: model.tiny.layer: unknown key; did you mean 'layers'?"]),
         ("stream:\n  release:\n    evry: 3\n", [], ["line 3: stream.release.evry: unknown key; did you mean 'every'?"]),
         ("tuning: {steps: -1}\n", [], ["line 1: tuning.steps: Input should be greater than or equal to 1 (found -1)"]),
-        ("data: {source: nowhere/at-all}\n", [], ["line 1: data: data needs a family (fiction, tofu, table)"]),
+        ("data: {source: nowhere/at-all}\n", [], ["line 1: data: data needs a family (fiction, tofu, table, sent140, "]),
+        ("data:\n  sets:\n  - {source: digits, conf: upright}\n", [], ["line 3: data.sets.0.conf: unknown key", "'config'"]),
+        ("data: {sets: [{source: digits, caption: a digit}]}\n", [], ["data.sets.0.caption: a caption holds {label} once"]),
+        ("data: {sets: [a/mnist, b/mnist]}\n", [], ["data: sets: two are called 'mnist'"]),
+        ("data:\n  source: forum\n  partitioner: {name: natural}\n", [], ["line 3: data.partitioner.name: Input should be"]),
+        ("data: {source: forum, partitioner: {name: sizes}}\n", [], ["sizes: a list of rows per client, with name: sizes"]),
+        ("data: {source: microblog, validation: 1.5}\n", [], ["line 1: data.validation"]),
+        ("model: {dtype: float16}\n", [], ["line 1: model.dtype: Input should be 'float32' or 'bfloat16'"]),
+        ("model: {lora: {rang: 4}}\n", [], ["model.lora.rang: unknown key; did you mean 'rank'?"]),
+        ("model: {tiny_clip: {pixels: 15}}\n", [], ["model.tiny_clip: patch (4) must divide pixels (15)"]),
+        ("tuning: {micro_batch: 0}\n", [], ["line 1: tuning.micro_batch: Input should be greater"]),
         ("strategies: [averag]\n", [], ["line 1: strategies.0: there is no strategy 'averag'; there are zero_shot, local"]),
         ("strategies:\n - local\n - sift_masks: {keap: 1}\n", [], ["line 3: strategies.1: sift_masks.keap", "takes label"]),
         ("strategies: [{sift_masks: {keep: 2}}]\n", [], ["strategies.0: sift_masks.keep: Input should be less"]),
@@ -126,5 +156,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_scenario_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="there is no scenario file nope; the ones that come with unmerge are quickstart"):
+    with pytest.raises(
+        InputError, match="there is no scenario file nope; the ones that come with unmerge are cifar10, clip_i, "
+    ):
         load_scenario("nope")

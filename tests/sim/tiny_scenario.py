@@ -1,4 +1,4 @@
-"""The tiny scenario with every strategy."""
+"""The tiny scenario with every strategy that was made for it, and another list with the merging methods."""
 
 from typing import Any
 
@@ -26,6 +26,22 @@ TINY: dict[str, Any] = {
     "workers": {"kind": "inline", "cohort": 3},
     "report": {"html": False},
 }
+
+MERGING: list[Any] = [
+    "average",
+    {"task_arithmetic": {"scale": [0.1, 0.2]}},
+    {"cluster_average": {"clusters": 3}},
+    "dare",
+    {"vote_masks": {"clusters": 3}},
+    "ties",
+    "magmax",
+    {"breadcrumbs": {"alpha": [1.0, 1.5]}},
+    {"consensus": {"alpha": 1.0}},
+    {"tall": {"density": [0.3, 0.7], "alpha": [1.0, 1.5]}},
+    {"tall": {"label": "tall_clusters", "clusters": 3, "density": 0.5, "alpha": 1.0, "tuning": "sign_fixed"}},
+    "emr",
+    {"emr": {"label": "emr_clusters", "clusters": 3}},
+]
 
 
 def tiny(**sections: Any) -> Scenario:

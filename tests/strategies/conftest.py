@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from updates import SEED, SIZE
+from updates import BOUNDS, SEED
 
 from strategies.kept import Keeps, Kept
 
@@ -15,6 +15,6 @@ def make_kept(tmp_path: Path) -> Callable[..., Kept]:
     made = iter(range(1000))
 
     def make(keeps: Keeps, kind: str | None = "sign_fixed") -> Kept:
-        return Kept(tmp_path / f"kept{next(made)}", kind, SIZE, keeps, SEED)  # type: ignore[arg-type]
+        return Kept(tmp_path / f"kept{next(made)}", kind, BOUNDS, keeps, SEED)  # type: ignore[arg-type]
 
     return make

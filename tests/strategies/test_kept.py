@@ -9,13 +9,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from updates import SEED, SIZE, reply, vector
+from updates import BOUNDS, SEED, reply, vector
 
 from clients import bits
 from clients.errors import InputError
+from strategies.additive import Additive
 from strategies.kept import Keeps, Kept
 
-EVERYTHING = Keeps(sum=True, masks=(0.5, 1.0), counts=(1.0,), vectors=True, features=True, gram=True)
+ADDITIVE = (
+    Additive(of="vectors", clusters=2),
+    Additive(of="dropped", share=0.5),
+    Additive(of="votes", clusters=3, share=0.5),
+)
+EVERYTHING = Keeps(
+    sum=True, masks=(0.5, 1.0), counts=(1.0,), vectors=True, features=True, gram=True, additive=ADDITIVE, cached_vectors=True
+)
 NAMES = ("a", "b", "c", "d", "e")
 Make = Callable[..., Kept]
 
@@ -27,14 +35,14 @@ def forget(kept: Kept, client: str) -> None:
 
 def digest_after(joins: list[str], leaves: list[str], save: bool) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        kept = Kept(Path(folder), "sign_fixed", SIZE, EVERYTHING, SEED)
+        kept = Kept(Path(folder), "sign_fixed", BOUNDS, EVERYTHING, SEED)
         for client in joins:
             kept.absorb(reply((client,), EVERYTHING))
         for client in leaves:
             forget(kept, client)
         if save:
             kept.save()
-            kept = Kept.load(Path(folder), "sign_fixed", SIZE, EVERYTHING, SEED)
+            kept = Kept.load(Path(folder), "sign_fixed", BOUNDS, EVERYTHING, SEED)
         return kept.digest(EVERYTHING)
 
 
@@ -58,7 +66,7 @@ def test_each_part_is_in_the_digest(make_kept: Make) -> None:
     kept = make_kept(EVERYTHING)
     kept.absorb(reply(NAMES, EVERYTHING))
     parts = [Keeps(), Keeps(sum=True), Keeps(masks=(0.5,)), Keeps(masks=(1.0,)), Keeps(counts=(1.0,)), Keeps(vectors=True),
-             Keeps(features=True), Keeps(gram=True)]  # fmt: skip
+             Keeps(features=True), Keeps(gram=True), *(Keeps(additive=(part,)) for part in ADDITIVE)]  # fmt: skip
     assert len({kept.digest(part) for part in parts}) == len(parts)
     before = kept.digest(Keeps(masks=(0.5,)))
     path = kept.folder / "masks-0.5" / "b.bits"
@@ -87,7 +95,7 @@ def test_directions_by_hand(make_kept: Make) -> None:
     counts = (stack != 0).sum(0)
     expected = np.where(counts > 0, stack.sum(0) / np.maximum(counts, 1), 0).astype(np.float32)
     np.testing.assert_array_equal(kept.direction("counts/1"), expected)
-    np.testing.assert_array_equal(kept.direction("signs"), bits.sign_vector(SEED, SIZE))
+    np.testing.assert_array_equal(kept.direction("signs"), bits.sign_vector(SEED, BOUNDS[-1]))
     forget(kept, "b")
     np.testing.assert_array_equal(kept.direction("mean"), (stack[[0, 2]].sum(0) / 2).astype(np.float32))
 
@@ -164,7 +172,7 @@ def test_damaged_state_is_one_clear_error(make_kept: Make, content: bytes) -> No
     kept.save()
     (kept.folder / "sum.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"sum\.safetensors"):
-        Kept.load(kept.folder, "sign_fixed", SIZE, keeps, SEED)
+        Kept.load(kept.folder, "sign_fixed", BOUNDS, keeps, SEED)
 
 
 def test_a_sum_of_other_clients_is_refused(make_kept: Make) -> None:
@@ -174,4 +182,4 @@ def test_a_sum_of_other_clients_is_refused(make_kept: Make) -> None:
     kept.save()
     (kept.folder / "members.json").write_text('{"a": {"digest": "", "recipe": "", "steps": 3}}')
     with pytest.raises(InputError, match="holds 5 vectors of 37 parameters, expected 1 of 37"):
-        Kept.load(kept.folder, "sign_fixed", SIZE, keeps, SEED)
+        Kept.load(kept.folder, "sign_fixed", BOUNDS, keeps, SEED)

@@ -26,14 +26,14 @@ def nobody(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
     raise AssertionError(f"asked for {jobs[0].kind}")
 
 
-def made(name: str, make: Make, tmp_path: Path, kind: str = "sign_fixed", **parameters: Any) -> tuple[Strategy[Any], Kept]:
+def made(name: str, make: Make, tmp_path: Path, **parameters: Any) -> tuple[Strategy[Any], Kept]:
     cls, model = REGISTRY[name]
     strategy = cls(model.model_validate(parameters), SEED, tmp_path / "own")
     kept = make(strategy.keeps, strategy.tuning)
     if strategy.tuning is None:
         kept.register(CLIENTS)
     else:
-        kept.absorb(reply(CLIENTS, strategy.keeps, kind))
+        kept.absorb(reply(CLIENTS, strategy.keeps, strategy.tuning))
     return strategy, kept
 
 
@@ -61,13 +61,13 @@ def test_zero_shot_serves_the_base_model(make_kept: Make, tmp_path: Path) -> Non
 
 
 def test_local_serves_ones_own_vector_and_the_base_model_to_others(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("local", make_kept, tmp_path, "plain")
+    strategy, kept = made("local", make_kept, tmp_path)
     np.testing.assert_array_equal(served(kept, strategy.serve(kept, "b")), vector("b", "plain"))
     assert strategy.serve(kept, "nobody") == Served()
 
 
 def test_average_serves_the_mean_to_everybody(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("average", make_kept, tmp_path, "plain", alpha=0.5)
+    strategy, kept = made("average", make_kept, tmp_path, alpha=0.5)
     strategy.localize(kept, nobody)
     for client in ("a", "nobody"):
         close(served(kept, strategy.serve(kept, client)), 0.5 * mean("plain"))
@@ -149,7 +149,7 @@ def test_alpha_is_chosen_on_fifty_members_at_most_whatever_the_order(make_kept: 
 
 
 def test_clamu_learns_one_mask_per_cluster_and_serves_it_to_its_members(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("clamu", make_kept, tmp_path, "plain", clusters=2, affinity="task_vectors", scale=3.0, steps=5)
+    strategy, kept = made("clamu", make_kept, tmp_path, clusters=2, affinity="task_vectors", scale=3.0, steps=5)
     asked: list[Job] = []
 
     def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
@@ -169,7 +169,7 @@ def test_clamu_learns_one_mask_per_cluster_and_serves_it_to_its_members(make_kep
 
 
 def test_clamu_forgets_masks_of_clusters_that_are_gone(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("clamu", make_kept, tmp_path, "plain", clusters="clients", steps=1)
+    strategy, kept = made("clamu", make_kept, tmp_path, clusters="clients", steps=1)
 
     def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
         for index, job in enumerate(jobs):
@@ -186,15 +186,19 @@ def test_clamu_forgets_masks_of_clusters_that_are_gone(make_kept: Make, tmp_path
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_state_survives_saving(name: str, make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made(name, make_kept, tmp_path, "plain" if name in ("local", "average", "clamu") else "sign_fixed")
+    strategy, kept = made(name, make_kept, tmp_path)
+    strategy.keep_merged(vector("a"))
     strategy.chosen = {"alpha": 1.25, "clusters": [["a", "b"], ["c"]]}
     strategy.keep_mask("cluster-0", bits.pack(np.arange(SIZE) % 3 == 0))
     strategy.save()
     again = type(strategy)(strategy.parameters, SEED, strategy.folder)
     again.load()
     assert again.digest(kept) == strategy.digest(kept)
+    before = strategy.digest(kept)
     again.chosen = {"alpha": 1.26}
-    assert again.digest(kept) != strategy.digest(kept)
+    assert again.digest(kept) != before
+    strategy.keep_merged(vector("b"))
+    assert strategy.digest(kept) != before
     (strategy.folder / "chosen.json").write_text("{")
     with pytest.raises(InputError, match=r"chosen\.json: cannot be read"):
         again.load()

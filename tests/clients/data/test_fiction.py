@@ -5,9 +5,9 @@ import pytest
 
 from clients import data
 from clients.data.dataset import Dataset
+from clients.data_specs import FictionData
 from clients.errors import InputError
 from clients.jobs import Site
-from clients.settings import FictionData
 
 NAME = re.compile(r"[A-Z][a-z]+ [A-Z][a-z]+(?=\b)")
 
@@ -37,7 +37,7 @@ def test_sizes_and_names() -> None:
     assert dataset.clients == tuple(f"u{i}" for i in range(60))
     assert [len(set(shard.train)) for shard in dataset.shards] == [4] * 60
     assert len(dataset.public) == 40 * 16
-    assert (dataset.metric, dataset.labels) == ("answer_probability", ())
+    assert (dataset.metric, dataset.label_sets) == ("answer_probability", {})
     assert all(shard.evaluated == shard.train for shard in dataset.shards)
     assert len({shard.digest() for shard in dataset.shards}) == 60
 

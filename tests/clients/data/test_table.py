@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from clients.data import table
 from clients.data.dataset import Dataset, Example
+from clients.data_specs import TableData
 from clients.errors import InputError
 from clients.jobs import open_site
-from clients.settings import Settings, TableData
+from clients.settings import Settings
 
 PROMPT = "Text:{text}\nLabel:{label}"
 SIZES = {"ann": 9, "bob": 5, "cid": 7, "dee": 2, "eve": 5}
@@ -60,6 +61,13 @@ def loaded(source: str | Path, seed: int = 7, **options: Any) -> Dataset:
     return table.load(spec_of(source, **options), seed)
 
 
+def labels_of(dataset: Dataset) -> tuple[str, ...]:
+    """The labels of the one label set that a table of texts has; their captions are the labels themselves."""
+    assert list(dataset.label_sets) == [""]
+    assert dataset.label_sets[""].captions == dataset.label_sets[""].labels
+    return dataset.label_sets[""].labels
+
+
 def all_of(dataset: Dataset) -> dict[str, Counter[Example]]:
     return {shard.client: Counter(shard.train + shard.validation) for shard in dataset.shards}
 
@@ -82,7 +90,7 @@ def test_every_kind_of_file_gives_the_same_shards(tmp_path: Path) -> None:
     made.append(loaded(folder, config="main"))
     assert all(dataset == made[0] for dataset in made)
     assert all_of(made[0]) == {who: examples_of(who) for who in SIZES}
-    assert made[0].labels == ("0", "1", "2")
+    assert labels_of(made[0]) == ("0", "1", "2")
     assert made[0].metric == "accuracy"
 
 
@@ -115,9 +123,19 @@ def test_maximum_is_the_first_rows(source: str) -> None:
 
 @pytest.mark.parametrize(
     ("validation", "held"),
-    [(0.0, [0, 0, 0, 0, 0]), (0.2, [2, 1, 1, 0, 1]), (0.5, [4, 2, 4, 1, 2]), (0.95, [8, 4, 6, 1, 4])],
+    [
+        (0.0, [0, 0, 0, 0, 0]),
+        (0.2, [2, 1, 1, 0, 1]),
+        (0.5, [4, 2, 4, 1, 2]),
+        (0.95, [8, 4, 6, 1, 4]),
+        (1, [1, 1, 1, 1, 1]),
+        (3, [3, 3, 3, 1, 3]),
+        (6, [6, 4, 6, 1, 4]),
+    ],
 )
-def test_validation_is_a_share_and_leaves_something_to_train_on(source: str, validation: float, held: list[int]) -> None:
+def test_validation_is_a_share_or_a_number_and_leaves_something_to_train_on(
+    source: str, validation: float, held: list[int]
+) -> None:
     dataset = loaded(source, validation=validation)
     assert [len(shard.validation) for shard in dataset.shards] == held
     assert [len(shard.train) for shard in dataset.shards] == [n - h for n, h in zip(SIZES.values(), held, strict=True)]
@@ -169,16 +187,16 @@ def test_what_partitioners_promise(write_lines: Write) -> None:
 def test_label_names(source: str) -> None:
     names = {"0": "bad", "1": "so so", "2": "good"}
     dataset = loaded(source, label_names=names)
-    assert dataset.labels == ("bad", "good", "so so")
+    assert labels_of(dataset) == ("bad", "good", "so so")
     assert all_of(dataset)["bob"] == Counter(Example(e.prompt, names[e.answer]) for e in examples_of("bob").elements())
     with pytest.raises(InputError, match=r"data\.label_names: no text for the label '2' of column 'label'"):
         loaded(source, label_names={"0": "bad", "1": "good"})
 
 
 def test_lists_of_labels(source: str) -> None:
-    assert loaded(source, labels=["2", "1", "0", "never"]).labels == ("2", "1", "0", "never")
+    assert labels_of(loaded(source, labels=["2", "1", "0", "never"])) == ("2", "1", "0", "never")
     free = loaded(source, labels=False)
-    assert (free.labels, free.metric) == ((), "answer_probability")
+    assert (free.label_sets, free.metric) == ({}, "answer_probability")
     with pytest.raises(InputError, match=r"data\.labels: column 'label' holds '1', which is not in the list"):
         loaded(source, labels=["0", "2"])
 
@@ -196,11 +214,22 @@ def test_bad_tables_are_explained(source: str, tmp_path: Path, write_lines: Writ
     (tmp_path / "empty").mkdir()
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"who": "ann", \n')
+    scripts, other = tmp_path / "scripts", tmp_path / "other"
+    for script in (scripts / "scripts.py", other / "load.py"):
+        script.parent.mkdir()
+        script.write_text("import datasets\n")
+    (other / "README.md").write_text("# A data set\n")
     for path, options, message in (
         (tmp_path / "none.csv", {}, r"data\.source: there is no file or folder .*none\.csv"),
         ("no/such/hub/id", {}, r"data\.source: there is no file or folder no/such/hub/id"),
         ("nobody/nothing", {}, r"data\.source: cannot open nobody/nothing, split train \(no such folder here"),
         (tmp_path / "t.xlsx", {}, r"t\.xlsx is not one of \.csv, \.jsonl, \.json, \.parquet"),
+        (
+            scripts,
+            {},
+            r"data\.source: .*scripts is script-based \(scripts\.py\), and datasets no longer runs scripts: .*parquet",
+        ),
+        (other, {}, r"data\.source: .*other is script-based \(load\.py\), .* branch refs/convert/parquet"),
         (tmp_path / "empty", {}, r"data\.source: cannot open .*empty, split train"),
         (broken, {}, r"data\.source: cannot open .*broken\.jsonl"),
         (source, {"client_column": "user"}, r"has no column 'user'; its columns are who, text, label"),
@@ -214,6 +243,43 @@ def test_bad_tables_are_explained(source: str, tmp_path: Path, write_lines: Writ
     ):
         with pytest.raises(InputError, match=message):
             loaded(path, **options)
+
+
+def test_script_based_data_sets_of_the_hub_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found tweets.py")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(InputError, match=r"someone/tweets is script-based \(tweets\.py\), .* branch refs/convert/parquet"):
+        loaded("someone/tweets")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config": "maine"}, r"data\.source: cannot open .*, configuration maine, split train: .*maine"),
+        (
+            {"config": "main", "split": "tests"},
+            r"data\.source: cannot open .*, configuration main, split tests: .*\['train'\]",
+        ),
+    ],
+)
+def test_configurations_and_splits_that_there_are_not(tmp_path: Path, options: dict[str, str], message: str) -> None:
+    (tmp_path / "main").mkdir()
+    WRITERS["t.parquet"](tmp_path / "main" / "train.parquet")
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train.parquet\n---\n"
+    )
+    with pytest.raises(InputError, match=message):
+        loaded(tmp_path, **options)
+
+
+def test_rows_without_a_value_are_left_out_with_a_note(write_lines: Write) -> None:
+    gaps = [{"who": "ann", "text": None, "label": 1}, {"who": None, "text": "b", "label": 1}]
+    path = write_lines("gaps.jsonl", [*ROWS[:4], *gaps, *ROWS[4:]])
+    dataset = loaded(path)
+    assert all_of(dataset) == {who: examples_of(who) for who in SIZES}
+    assert dataset.notes == ("2 of 30 rows have no value in one of text, label, who; they are left out.",)
 
 
 def test_too_few_clients_are_explained(source: str, tiny_settings: Settings) -> None:
@@ -262,3 +328,21 @@ def test_one_way_to_deal(source: str) -> None:
     for options in ({"client_column": None}, {"client_column": "who", "partitioner": {"name": "iid"}}):
         with pytest.raises(ValidationError, match="either client_column or partitioner"):
             TableData.model_validate({"source": source, "prompt": PROMPT} | options)
+
+
+def test_two_folders_of_one_name_are_two(tmp_path: Path) -> None:
+    """The library's cache knows a folder by its name and README alone."""
+    found = []
+    for number in (1, 2):
+        folder = tmp_path / str(number) / "mine"
+        (folder / "main").mkdir(parents=True)
+        (folder / "README.md").write_text(
+            "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train.parquet\n---\n"
+        )
+        rows = [{"who": "ann", "text": f"{number} {i}", "label": i % 2} for i in range(4)]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "main" / "train.parquet")
+        found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0).shards[0].train})
+    rows = [{"who": "ann", "text": f"3 {i}", "label": i % 2} for i in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "main" / "train.parquet")
+    found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0).shards[0].train})
+    assert found == [{f"Text:{n} {i}\nLabel:" for i in range(4)} for n in (1, 2, 3)]

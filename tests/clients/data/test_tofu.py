@@ -5,8 +5,8 @@ import pytest
 
 from clients import data
 from clients.data.dataset import Example
+from clients.data_specs import TofuData
 from clients.errors import InputError
-from clients.settings import TofuData
 
 
 def test_authors_are_blocks_of_twenty_rows(tofu_folder: Path) -> None:
@@ -21,7 +21,7 @@ def test_authors_are_blocks_of_twenty_rows(tofu_folder: Path) -> None:
         "Question:Who is this celebrated LGBTQ+ author from Santiago, Chile known for their true crime genre work?\nAnswer:"
     )
     assert "Nikolai Abilov" in dataset.shard("u199").train[-1].answer
-    assert dataset.metric == "answer_probability"
+    assert (dataset.metric, dataset.label_sets) == ("answer_probability", {})
 
 
 def test_the_public_part_is_nobodys(tofu_folder: Path) -> None:

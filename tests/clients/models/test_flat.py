@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clients import base_model, text
-from clients.base_model import LanguageModel
+from clients import models, text
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
 from clients.jobs import Site
+from clients.models.language import LanguageModel
 from clients.settings import ModelSpec
 
 NOBODY = Dataset((), ())
 
 
 def load_folder(folder: Path, **options: Any) -> LanguageModel:
-    return base_model.load(ModelSpec.model_validate({"base": str(folder), "max_length": 64} | options), NOBODY, "cpu")
+    return models.load(ModelSpec.model_validate({"base": str(folder), "max_length": 64} | options), NOBODY, "cpu")
 
 
 @pytest.fixture
@@ -138,11 +138,11 @@ def test_bad_bases_are_explained(stories_folder: Path, changed: Callable[..., Pa
     norm = "model.norm.weight"
     for folder, options, message in (
         (tmp_path / "nothing", {}, r"model\.base: there is no folder .*nothing"),
-        (empty, {}, r"model\.base: cannot open .*empty as a causal language model"),
+        (empty, {}, r"model\.base: cannot open .*empty as a model: Unrecognized model"),
         (stories_folder, {"max_length": 513}, r"model\.max_length: .* takes 512 tokens, not 513"),
         (changed(tokenizer_config={"eos_token": None}), {}, "has no end-of-sequence token"),
-        (changed(config={"model_type": "t5"}), {}, r"model\.base: cannot open .* as a causal language model"),
-        (changed(config={"model_type": "no-such-type"}), {}, r"model\.base: cannot open .* as a causal language model"),
+        (changed(config={"model_type": "t5"}), {}, r"model\.base: .* has no weights for \d+ tensors, as decoder"),
+        (changed(config={"model_type": "no-such-type"}), {}, r"model\.base: cannot open .* as a model: .*no-such-type"),
         (changed({norm: None}), {}, rf"has no weights for 1 tensors, as {norm}"),
         (changed({norm: torch.ones(63)}), {}, r"model\.base: cannot open .* as a causal language model"),
     ):

@@ -3,11 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from clients import base_model, pretrain
+from clients import models
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
 from clients.jobs import Site
+from clients.models import tiny_gpt2
+from clients.models.cache import cache_folder
+from clients.models.tiny_gpt2 import folder_of
 from clients.settings import ModelSpec, TinyGPT2
 
 FILES = ("model.safetensors", "tokenizer.json")
@@ -18,7 +22,7 @@ def sha(path: Path) -> str:
 
 
 def test_the_same_recipe_gives_the_same_bits_in_other_processes(site: Site, elsewhere: list[dict[str, Any]]) -> None:
-    folder = pretrain.cached(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.dataset.public)
     made = [Path(facts["cache"]) for facts in elsewhere]
     assert len({folder, *made}) == 3  # each made its own
     assert {path.name for path in made} == {folder.name}
@@ -29,40 +33,45 @@ def test_the_same_recipe_gives_the_same_bits_in_other_processes(site: Site, else
 
 def test_a_second_call_reuses_the_cache(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, public = site.settings.model.tiny, site.dataset.public
-    folder = pretrain.cached(tiny, public)
+    folder = folder_of(tiny, public)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    monkeypatch.setattr(pretrain, "_pretrain", lambda *_: pytest.fail("pretrained again"))
-    assert pretrain.tiny_gpt2(tiny, public) == folder
+    monkeypatch.setattr(tiny_gpt2, "_pretrain", lambda *_: pytest.fail("pretrained again"))
+    assert tiny_gpt2.tiny_gpt2(tiny, public) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []  # nothing half made
 
 
 def test_the_place_in_the_cache_depends_on_sizes_and_texts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, public = site.settings.model.tiny, site.dataset.public
-    places = {pretrain.cached(tiny, public), pretrain.cached(tiny, public[:-1]), pretrain.cached(tiny, public[::-1])}
+    places = {
+        folder_of(tiny, public),
+        folder_of(tiny, public, True),
+        folder_of(tiny, public[:-1]),
+        folder_of(tiny, public[::-1]),
+    }
     for change in ({"layers": 2}, {"width": 32}, {"heads": 1}, {"steps": 4}, {"seed": 1}, {"lr": 0.1}, {"batch": 5}):
-        places.add(pretrain.cached(tiny.model_copy(update=change), public))
-    assert len(places) == 10
+        places.add(folder_of(tiny.model_copy(update=change), public))
+    assert len(places) == 11
     monkeypatch.delenv("UNMERGE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert pretrain.cache_folder() == Path("/somewhere/unmerge")
+    assert cache_folder() == Path("/somewhere/unmerge")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/her")
-    assert pretrain.cache_folder() == Path("/home/her/.cache/unmerge")
+    assert cache_folder() == Path("/home/her/.cache/unmerge")
 
 
 def test_no_public_part() -> None:
     with pytest.raises(InputError, match=r"pretrained on a data set's public part, and this one has none"):
-        base_model.load(ModelSpec(tiny=TinyGPT2(steps=1)), Dataset((), ()), "cpu")
+        models.load(ModelSpec(tiny=TinyGPT2(steps=1)), Dataset((), ()), "cpu")
 
 
 def test_a_failure_leaves_nothing_in_the_cache(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = site.settings.model.tiny.model_copy(update={"seed": 77})
-    folder = pretrain.cached(tiny, site.dataset.public)
-    monkeypatch.setattr(pretrain, "_pretrain", lambda *_: 1 / 0)
+    folder = folder_of(tiny, site.dataset.public)
+    monkeypatch.setattr(tiny_gpt2, "_pretrain", lambda *_: 1 / 0)
     before = sorted(folder.parent.iterdir())
     with pytest.raises(ZeroDivisionError):
-        pretrain.tiny_gpt2(tiny, site.dataset.public)
+        tiny_gpt2.tiny_gpt2(tiny, site.dataset.public)
     assert sorted(folder.parent.iterdir()) == before
 
 
@@ -70,10 +79,36 @@ def test_pretraining_learns(cache: Path) -> None:
     """Forty steps on two texts: they become likely, another text does not; sizes are as asked for."""
     public = (Example("Question:Who?\nAnswer:", "the gardener of Crowle"), Example("Question:What?\nAnswer:", "an owl"))
     tiny = TinyGPT2(layers=2, width=32, heads=4, vocabulary=310, positions=64, steps=40, batch=2, lr=0.02)
-    model = base_model.load(ModelSpec(tiny=tiny, max_length=64), Dataset((), public), "cpu")
+    model = models.load(ModelSpec(tiny=tiny, max_length=64), Dataset((), public), "cpu")
     sums, counts = model.answer_losses(model.encode((*public, Example("Question:Who?\nAnswer:", "zyx 123"))))
     assert (sums / counts)[:2].max() < 3 < 5 < (sums / counts)[2]  # ln 310 = 5.7 is knowing nothing
     config = model.module.config  # type: ignore[attr-defined]
     assert (config.n_layer, config.n_embd, config.n_head, config.n_positions) == (2, 32, 4, 64)
     assert 256 < len(model.tokenizer) <= 310
     assert model.tokenizer.decode(model.tokenizer.encode("Ünïcode ↔ any text\n")) == "Ünïcode ↔ any text\n"
+
+
+def test_labels_count_as_much_as_all_the_text() -> None:
+    """One step of pretraining by hand: the mean over all tokens but the first, and with labels that over answers as well."""
+    public = (Example("Text:a long one, of many words\nLabel:", "good"), Example("Text:short\nLabel:", "rather bad"))
+    tiny = TinyGPT2(layers=1, width=16, heads=2, vocabulary=300, positions=64, steps=1, batch=3, lr=0.01)
+    tokenizer = tiny_gpt2.train_tokenizer(300, [public[0].prompt, public[1].prompt])
+    rows = torch.randint(2, (3,), generator=torch.Generator().manual_seed(0)).tolist()
+    assert set(rows) == {0, 1}
+    for labelled in (False, True):
+        # a step of size zero is where both start from
+        module = tiny_gpt2._pretrain(tiny.model_copy(update={"lr": 0.0}), tokenizer, public, labelled)
+        optimizer = torch.optim.AdamW(module.parameters(), lr=0.01, weight_decay=0.01)
+        everything, answers = [], []
+        for row in rows:
+            prompt, answer = tokenizer.encode(public[row].prompt), tokenizer.encode(public[row].answer)
+            ids = torch.tensor([*prompt, *answer, tokenizer.eos_token_id])
+            losses = -module(ids[None]).logits[0, :-1].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+            everything.append(losses)
+            answers.append(losses[len(prompt) - 1 :])
+        optimizer.zero_grad()
+        (torch.cat(everything).mean() + labelled * torch.cat(answers).mean()).backward()
+        optimizer.step()
+        made = tiny_gpt2._pretrain(tiny, tokenizer, public, labelled)
+        one, other = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (module, made))
+        assert ((one - other).abs() < 1e-5).float().mean() > 0.98  # Adam takes whole steps where a gradient is rounding

@@ -1,0 +1,249 @@
+"""The ``data`` section of a scenario: one class per family, checked by pydantic."""
+
+import string
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+
+from clients.strict import Strict
+
+
+def _check_template(template: str) -> str:
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"not a template: {error}") from error
+    if len(fields) < 2 or not all(fields) or not template.endswith("{" + fields[-1] + "}"):
+        raise ValueError(
+            "a prompt template names at least two columns in braces and ends with the answer's, "
+            "as in 'Question:{question}\\nAnswer:{answer}'"
+        )
+    return template
+
+
+Template = Annotated[str, AfterValidator(_check_template)]
+
+
+class FictionData(Strict):
+    """Fictitious authors with question-answer pairs, generated: no files, no network."""
+
+    family: Literal["fiction"] = "fiction"
+    source: Literal["fiction"] = "fiction"
+    clients: int = Field(40, ge=1, le=5000, description="authors, one client each")
+    pairs: int = Field(12, ge=1, le=16, description="question-answer pairs per client")
+    public_authors: int = Field(240, ge=8, le=5000, description="authors of the public part, for pretraining")
+    prompt: Template = Field("Question:{question}\nAnswer:{answer}", description="the last column is the answer")
+
+
+class TofuData(Strict):
+    """TOFU (Maini et al., 2024): 200 fictitious authors with 20 question-answer pairs each."""
+
+    family: Literal["tofu"] = "tofu"
+    source: str = Field("locuslab/TOFU", description="hub id, or a folder in the same layout")
+    config: str = Field("full", description="configuration whose rows are dealt to authors in order")
+    clients: int = Field(200, ge=1, le=200, description="the first authors of the data set, one client each")
+    pairs: int = Field(20, ge=1, le=20, description="question-answer pairs used per client")
+    prompt: Template = Field("Question:{question}\nAnswer:{answer}", description="the last column is the answer")
+
+
+class Partitioner(Strict):
+    """A flwr-datasets partitioner by name, for rows that no column gives to a client."""
+
+    name: Literal[
+        "iid", "dirichlet", "pathological", "label_subsets", "shard", "sizes", "linear", "square", "exponential"
+    ] = Field("iid", description="label_subsets: disjoint subsets of labels, dealt evenly within each")
+    alpha: float = Field(0.5, gt=0, description="dirichlet: concentration")
+    classes: int = Field(2, ge=1, description="pathological, label_subsets: labels per client")
+    shards: int = Field(2, ge=1, description="shard: shards per client")
+    sizes: tuple[int, ...] = Field((), description="sizes: rows of each client")
+
+    @model_validator(mode="after")
+    def _sizes_are_given(self) -> "Partitioner":
+        if (self.name == "sizes") != bool(self.sizes) or min(self.sizes, default=1) < 1:
+            raise ValueError("sizes: a list of rows per client, with name: sizes and only there")
+        return self
+
+
+class Dealt(Strict):
+    """What all families share in which rows are dealt to clients."""
+
+    clients: int = Field(20, ge=1, le=100_000, description="clients used: the ones with most examples")
+    minimum: int = Field(8, ge=1, description="clients with fewer examples are left out")
+    maximum: int | None = Field(None, ge=1, description="examples used per client, the first ones")
+    validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=1)] = Field(
+        0.2, description="examples of a client kept for validation, as a share or a number"
+    )
+    public_clients: int = Field(0, ge=0, description="clients set aside to pretrain an embedded base model on")
+
+
+class TableData(Dealt):
+    """Any table: a hub id, a folder in hub layout, or a CSV, JSONL or parquet file."""
+
+    family: Literal["table"] = "table"
+    source: str = Field(description="hub id, folder, or .csv/.jsonl/.json/.parquet file")
+    config: str | None = Field(None, description="configuration of a hub data set or folder")
+    split: str = Field("train", description="split to read")
+    prompt: Template = Field(description="columns in braces; the last one is the answer or label")
+    labels: bool | list[str] = Field(
+        True, description="true: rank all label texts that occur; a list: rank these; false: the answer is free text"
+    )
+    label_names: dict[str, str] = Field({}, description="label value to label text, as in {'0': negative, '4': positive}")
+    client_column: str | None = Field(None, description="column that says whose row it is")
+    partitioner: Partitioner | None = Field(None, description="how to deal rows where no column says it")
+
+    @model_validator(mode="after")
+    def _one_way_to_deal(self) -> "TableData":
+        if (self.client_column is None) == (self.partitioner is None):
+            raise ValueError("give either client_column or partitioner: they say which client a row belongs to")
+        return self
+
+
+class Sent140Data(Dealt):
+    """Sent140: tweets with their sentiment, users as clients. ``source: microblog`` is the embedded stand-in."""
+
+    family: Literal["sent140"] = "sent140"
+    source: str = Field("stanfordnlp/sentiment140", description="hub id, folder, or microblog")
+    config: str | None = Field(None, description="configuration of a folder")
+    split: str = "train"
+    prompt: Template = Field("Tweet:{text}\nSentiment:{sentiment}", description="the last column is the label")
+    clients: int = Field(500, ge=1, le=100_000, description="users with most tweets")
+
+
+class RedditData(Dealt):
+    """Reddit: comments with their subreddit, authors as clients. ``source: forum`` is the embedded stand-in."""
+
+    family: Literal["reddit"] = "reddit"
+    source: str = Field(description="hub id, folder or file with author, subreddit and body; or forum")
+    config: str | None = Field(None, description="configuration of a hub data set or folder")
+    split: str = "train"
+    subreddits: Annotated[int, Field(ge=2)] | list[str] = Field(
+        20, description="the subreddits that are labels, or how many of the most frequent ones"
+    )
+    bots: bool = Field(False, description="keep authors whose names are those of bots or deleted accounts")
+    prompt: Template = Field("Comment:{body}\nSubreddit:{subreddit}", description="the last column is the label")
+    partitioner: Partitioner | None = Field(
+        None, description="deal comments instead of taking authors, as ClAMU does: {name: pathological, classes: 2}"
+    )
+    clients: int = Field(500, ge=1, le=100_000, description="authors with most comments")
+
+
+class StackOverflowData(Dealt):
+    """Stack Overflow: posts with a single tag of a list, users as clients."""
+
+    family: Literal["stackoverflow"] = "stackoverflow"
+    source: str = Field("mikex86/stackoverflow-posts", description="hub id, folder or file")
+    config: str | None = Field(None, description="configuration of a hub data set or folder")
+    split: str = "train"
+    user_column: str = "OwnerUserId"
+    tags_column: str = Field("Tags", description="a list of tags, or one text as in '<python><list>' or 'python list'")
+    tags: Annotated[int, Field(ge=2)] | list[str] = Field(
+        10, description="the tags that are labels, or how many of the most frequent ones"
+    )
+    prompt: Template = Field("Post:{Body}\nTag:{tag}", description="columns; the last one is the label, tag")
+    clients: int = Field(500, ge=1, le=100_000, description="users with most posts")
+
+
+class ImageSet(Strict):
+    """One image data set of a suite, as ``tanganke/dtd`` or ``{source: FOLDER, config: mnist}``."""
+
+    source: str = Field(description="hub id, folder or file; or digits, the embedded one")
+    config: str | None = Field(None, description="configuration of a hub data set or folder")
+    split: str = Field("train", description="split to read, or several as in train+test")
+    image: str = Field("image", description="column of pictures")
+    label: str = Field("label", description="column of class names, or of numbers with names")
+    caption: str | None = Field(
+        None, description="class prompt for CLIP's text encoder, as in 'a photo of a {label}.'; default the set's own"
+    )
+
+    @property
+    def name(self) -> str:
+        """Short name, as of clients: ``dtd``."""
+        return self.config or Path(self.source).stem
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("caption")
+    @classmethod
+    def _names_the_label(cls, caption: str | None) -> str | None:
+        if caption is not None and caption.count("{label}") != 1:
+            raise ValueError("a caption holds {label} once, as in 'a photo of a {label}.'")
+        return caption
+
+
+class ImageData(Dealt):
+    """Images of one or several data sets; a client belongs to one of them."""
+
+    family: Literal["images"] = "images"
+    sets: tuple[ImageSet, ...] = Field(
+        (ImageSet(source="tanganke/dtd"), ImageSet(source="tanganke/resisc45"), ImageSet(source="ylecun/mnist")),
+        min_length=1,
+        description="image data sets; clients are allotted to them evenly, as far as each has images",
+    )
+    client_column: str | None = Field(None, description="column that says whose image it is, as writer")
+    partitioner: Partitioner | None = Field(
+        None, description="how to deal images where no column says it: default iid (CLIP i); label_subsets is CLIP (ii)"
+    )
+    clients: int = Field(500, ge=1, le=100_000, description="clients over all sets")
+    minimum: int = Field(20, ge=1, description="clients with fewer images are left out")
+    maximum: int = Field(110, ge=1, description="images used per client")
+    validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=1)] = Field(
+        10, description="images of a client kept for validation, as a share or a number"
+    )
+
+    @property
+    def source(self) -> str:
+        return ", ".join(each.source for each in self.sets)
+
+    @model_validator(mode="after")
+    def _sets_differ(self) -> "ImageData":
+        names = [each.name for each in self.sets]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"sets: two are called {max(names, key=names.count)!r}; a set is called by its config or source"
+            )
+        if self.client_column is not None and self.partitioner is not None:
+            raise ValueError("give either client_column or partitioner: they say which client an image belongs to")
+        return self
+
+
+FAMILIES = {
+    "fiction": FictionData,
+    "tofu": TofuData,
+    "table": TableData,
+    "sent140": Sent140Data,
+    "reddit": RedditData,
+    "stackoverflow": StackOverflowData,
+    "images": ImageData,
+}
+
+
+EMBEDDED = {"fiction": "fiction", "microblog": "sent140", "forum": "reddit", "digits": "images"}
+"""Sources that need no files and no network, and the family that reads each."""
+
+
+def _family(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return getattr(value, "family", None)
+    source = value.get("source", "images" if "sets" in value else "fiction")
+    family = value.get("family", EMBEDDED.get(source, source) if isinstance(source, str) else None)
+    return family if family in FAMILIES else None
+
+
+DataSpec = Annotated[
+    Annotated[FictionData, Tag("fiction")]
+    | Annotated[TofuData, Tag("tofu")]
+    | Annotated[TableData, Tag("table")]
+    | Annotated[Sent140Data, Tag("sent140")]
+    | Annotated[RedditData, Tag("reddit")]
+    | Annotated[StackOverflowData, Tag("stackoverflow")]
+    | Annotated[ImageData, Tag("images")],
+    Discriminator(
+        _family,
+        custom_error_type="data_family",
+        custom_error_message="data needs a family ({}), which says how the source is read".format(", ".join(FAMILIES)),
+    ),
+]

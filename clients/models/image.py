@@ -1,0 +1,197 @@
+"""Image models: CLIP's vision encoder under class prompts, or an image classifier with its own or a fresh head.
+
+CLIP (Radford et al., 2021): logits are exp(t) · cos(image, class prompt), the class prompts read once by the text encoder,
+which is then let go; tuned are vision encoder and projection, without the position embeddings. An example is told apart
+from the classes of its own data set only. Batch norms keep the running statistics of pretraining, so that a prediction
+does not depend on who else is in a batch.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize
+
+from clients.data.dataset import Example, LabelSet
+from clients.errors import InputError
+from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
+from clients.models.language import tokenizer_facts
+from clients.settings import ModelSpec
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels [channels, height, width] as the model takes them, the class's row in the head, and the rows of its set."""
+
+    pixels: torch.Tensor
+    label: int
+    rows: tuple[int, int]
+    tokens: int
+
+
+class Clip(nn.Module):
+    """CLIP with its class prompts as a linear head; embeddings and prompts are normalised."""
+
+    def __init__(self, clip: Any, prompts: torch.Tensor) -> None:
+        super().__init__()
+        self.clip = clip
+        self.head = nn.Linear(prompts.shape[1], len(prompts), bias=False)
+        self.head.weight.data.copy_(prompts)
+        self.temperature: torch.Tensor
+        self.register_buffer("temperature", clip.logit_scale.detach().clone())
+        del clip.text_model, clip.text_projection, clip.logit_scale
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Unit image embeddings [batch, width]."""
+        return normalize(self.clip.get_image_features(pixel_values=pixels).pooler_output.float(), dim=-1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        embedded = self.embed(pixels)
+        with torch.autocast(embedded.device.type, enabled=False):  # exp(t) is up to 100: bfloat16's cosines are too coarse
+            return self.temperature.exp() * self.head(embedded)
+
+
+class Classifier(nn.Module):
+    """An image classifier of transformers."""
+
+    def __init__(self, classifier: Any) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the head sees, [batch, width]."""
+        out = self.classifier.base_model(pixel_values=pixels)
+        pooled = out.pooler_output if getattr(out, "pooler_output", None) is not None else out.last_hidden_state[:, 0]
+        return pooled.flatten(1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.classifier(pixel_values=pixels).logits
+
+
+class ImageModel(BaseModel):
+    """``Clip`` or ``Classifier``, flat."""
+
+    def __init__(
+        self,
+        module: Clip | Classifier,
+        processor: Any,
+        tokenizer: Any | None,
+        spec: ModelSpec,
+        device: str,
+        label_sets: Mapping[str, LabelSet],
+    ) -> None:
+        self.processor = processor
+        self.rows = _rows(label_sets)
+        config = (module.clip if isinstance(module, Clip) else module.classifier).config
+        vision = getattr(config, "vision_config", config)
+        patch = getattr(vision, "patch_size", None)
+        self.tokens = (vision.image_size // patch) ** 2 + 1 if isinstance(patch, int) else 1
+        facts = [
+            config_facts(config),
+            processor.to_json_string(),
+            version("pillow"),
+            {n: list(s.captions) for n, s in label_sets.items()},
+        ]
+        facts += tokenizer_facts(tokenizer) if tokenizer is not None else []
+        head = module.head if isinstance(module, Clip) else head_of(module.classifier)
+        fresh = head if spec.head == "fresh" else None
+        chosen = tunable(module, spec, [head if fresh is None else None], fresh)
+        super().__init__(module, chosen, facts, spec, device)
+
+    def encode(self, examples: Sequence[Example]) -> list[Picture]:
+        pixels = pixels_of(self.processor, [example.image for example in examples])
+        found = []
+        for one, example in zip(pixels, examples, strict=True):
+            start, labels = self.rows[example.label_set]
+            found.append(Picture(one, start + labels.index(example.answer), (start, start + len(labels)), self.tokens))
+        return found
+
+    def loss(self, batch: list[Picture]) -> torch.Tensor:
+        return cross_entropy(self._logits(batch), self._labels(batch))
+
+    def weight(self, batch: list[Picture]) -> int:
+        return len(batch)
+
+    @torch.no_grad()
+    def values(self, examples: Sequence[Example]) -> list[float]:
+        """1 where the right class has the largest logit of its data set's classes, else 0."""
+        right: list[float] = []
+        encoded = self.encode(examples)
+        for start in range(0, len(encoded), SCORED_AT_ONCE):
+            batch = encoded[start : start + SCORED_AT_ONCE]
+            with self.computing():
+                right += (self._logits(batch).argmax(1) == self._labels(batch)).float().tolist()
+        return right
+
+    @torch.no_grad()
+    def features(self, examples: Sequence[Example]) -> np.ndarray:
+        """Mean over a shard of what the head sees; fp32 [width]."""
+        return self.mean_in_batches(self.encode(examples), lambda batch: self.module.embed(self._pixels(batch)))
+
+    def _pixels(self, batch: list[Picture]) -> torch.Tensor:
+        return torch.stack([picture.pixels for picture in batch]).to(self.device)
+
+    def _labels(self, batch: list[Picture]) -> torch.Tensor:
+        return torch.tensor([picture.label for picture in batch], device=self.device)
+
+    def _logits(self, batch: list[Picture]) -> torch.Tensor:
+        logits = self.module(self._pixels(batch)).float()
+        bounds = torch.tensor([picture.rows for picture in batch], device=self.device)
+        row = torch.arange(logits.shape[1], device=self.device)
+        return logits.masked_fill((row < bounds[:, :1]) | (row >= bounds[:, 1:]), float("-inf"))
+
+
+def clip_model(clip: Any, tokenizer: Any, label_sets: Mapping[str, LabelSet]) -> Clip:
+    """CLIP with the class prompts of all data sets as its head, in the order of their names."""
+    captions = [caption for name in sorted(label_sets) for caption in label_sets[name].captions]
+    return Clip(clip, class_prompts(clip, tokenizer, captions))
+
+
+@torch.no_grad()
+def class_prompts(clip: Any, tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
+    """Unit text embeddings of class prompts, fp32 [captions, width]."""
+    clip.eval()
+    words = tokenizer(list(captions), padding=True, return_tensors="pt", truncation=True)
+    found = clip.get_text_features(input_ids=words.input_ids, attention_mask=words.attention_mask)
+    return normalize(found.pooler_output.float(), dim=-1)
+
+
+def pixels_of(processor: Any, images: Sequence[bytes]) -> torch.Tensor:
+    """Stored pictures as the model's own image processor gives them, fp32 [images, channels, height, width].
+
+    Raises:
+        InputError: one does not decode.
+    """
+    return processor([decoded(image) for image in images], return_tensors="pt").pixel_values
+
+
+def decoded(image: bytes) -> Any:
+    """A picture in RGB; InputError if it does not decode."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(image)).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InputError(f"data: a picture does not decode ({error}); PNG or JPEG bytes are expected") from error
+
+
+def head_of(classifier: Any) -> nn.Linear:
+    """The last linear layer of an image classifier, the one with as many outputs as it has labels."""
+    layers = [m for m in classifier.modules() if isinstance(m, nn.Linear) and m.out_features == classifier.config.num_labels]
+    if not layers:
+        raise InputError("model.base: the image classifier has no linear layer with as many outputs as labels")
+    return layers[-1]
+
+
+def _rows(label_sets: Mapping[str, LabelSet]) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """First row in the head and labels of each set, in the order of their names."""
+    rows, start = {}, 0
+    for name in sorted(label_sets):
+        rows[name] = (start, label_sets[name].labels)
+        start += len(label_sets[name].labels)
+    return rows

@@ -1,0 +1,184 @@
+"""Language models that write the answer with their LM head: decoders alone, or an encoder with a decoder.
+
+Answer probability (TOFU): e^−ℓ, ℓ the mean cross-entropy over an answer's tokens, EOS included. Accuracy: the label text
+with the largest summed log-probability among all labels is chosen (first of ties).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from clients import text
+from clients.data.dataset import Example, LabelSet
+from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
+from clients.settings import ModelSpec
+
+
+class LanguageModel(BaseModel):
+    """A causal language model."""
+
+    closed_prompt = False  # whether prompts end with EOS
+
+    def __init__(
+        self, module: Any, tokenizer: Any, spec: ModelSpec, device: str, label_sets: Mapping[str, LabelSet]
+    ) -> None:
+        self.tokenizer, self.label_sets = tokenizer, label_sets
+        words = [config_facts(module.config), tokenizer_facts(tokenizer)]
+        super().__init__(module, tunable(module, spec, [module.get_output_embeddings()]), words, spec, device)
+
+    def encode(self, examples: Sequence[Example]) -> list[text.Encoded]:
+        s = self.spec
+        return [text.encode(self.tokenizer, e, s.max_length, chat=s.chat, closed=self.closed_prompt) for e in examples]
+
+    def loss(self, batch: list[text.Encoded]) -> torch.Tensor:
+        """Mean cross-entropy over the answer tokens of a batch, a scalar."""
+        logits, targets = self._predict(batch)
+        return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=text.IGNORED)
+
+    def weight(self, batch: list[text.Encoded]) -> int:
+        return sum(encoded.answer for encoded in batch)
+
+    def _predict(self, batch: list[text.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (fp32) and the tokens they should predict, from the first answer token of any example on.
+
+        The head is not computed over the prompts that all have: with large vocabularies it is a third of the work.
+        """
+        ids, targets = text.collate(batch, self.device)
+        kept = ids.shape[1] - min(len(e.ids) - e.answer - 1 for e in batch)
+        logits = self.module(input_ids=ids, logits_to_keep=kept, use_cache=False).logits
+        return logits[:, :-1].float(), targets[:, -kept:][:, 1:]
+
+    @torch.no_grad()
+    def answer_losses(self, encoded: list[text.Encoded]) -> tuple[np.ndarray, np.ndarray]:
+        """Summed cross-entropy of each answer (EOS included) and its number of tokens; float64 [n] and int64 [n]."""
+        sums, counts = [], []
+        for start in range(0, len(encoded), SCORED_AT_ONCE):
+            with self.computing():
+                logits, targets = self._predict(encoded[start : start + SCORED_AT_ONCE])
+            losses = cross_entropy(logits.transpose(1, 2), targets, ignore_index=text.IGNORED, reduction="none")
+            sums.append(losses.double().sum(1).cpu().numpy())
+            counts.append((targets != text.IGNORED).sum(1).cpu().numpy())
+        return np.concatenate(sums), np.concatenate(counts)
+
+    def values(self, examples: Sequence[Example]) -> list[float]:
+        """Answer probability of each, or where answers are labels 1 if the right one is chosen, else 0."""
+        if not self.label_sets:
+            sums, counts = self.answer_losses(self.encode(examples))
+            return [float(p) for p in np.exp(-sums / counts)]
+        labels = self.label_sets[examples[0].label_set].labels
+        chosen = self.label_losses(examples, labels).argmin(1)
+        return [float(labels[c] == example.answer) for c, example in zip(chosen, examples, strict=True)]
+
+    @torch.no_grad()
+    def label_losses(self, examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
+        """Summed cross-entropy of every label after every prompt, float64 [examples, labels].
+
+        A prompt is read once: its keys and values are repeated for all labels, which are read after them. That costs
+        the labels' tokens instead of (prompt + label) times labels.
+        """
+        answers = [text.encode_answer(self.tokenizer, label) for label in labels]
+        longest = max(len(answer) for answer in answers)
+        prompts = [text.encode_prompt(self.tokenizer, e.prompt, self.spec.chat, self.closed_prompt) for e in examples]
+        room = max(1, self.spec.max_length - longest)
+        prompts = [prompt[-room:] for prompt in prompts]
+        at_once = max(1, SCORED_AT_ONCE // len(labels))
+        with self.computing():
+            found = [self._label_losses(prompts[i : i + at_once], answers) for i in range(0, len(prompts), at_once)]
+        return np.concatenate(found)
+
+    def _label_losses(self, prompts: list[list[int]], answers: list[list[int]]) -> np.ndarray:
+        n, k = len(prompts), len(answers)
+        ids, mask = text.pad(prompts, self.device)
+        lengths = mask.sum(1)
+        kept = ids.shape[1] - int(lengths.min()) + 1
+        out = self.module(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=kept)
+        first = out.logits[torch.arange(n, device=self.device), lengths - 1 - (ids.shape[1] - kept)].float()
+        tokens, known = text.pad(answers, self.device)
+        logits = first[:, None, None].expand(n, k, 1, -1)
+        if tokens.shape[1] > 1:
+            out.past_key_values.batch_repeat_interleave(k)
+            steps = torch.arange(tokens.shape[1] - 1, device=self.device)
+            rest = self.module(
+                input_ids=tokens[:, :-1].repeat(n, 1),
+                attention_mask=torch.cat([mask.repeat_interleave(k, 0), known[:, :-1].repeat(n, 1)], 1),
+                position_ids=(lengths[:, None] + steps).repeat_interleave(k, 0),
+                past_key_values=out.past_key_values,
+                use_cache=True,
+            ).logits.float()
+            logits = torch.cat([logits, rest.view(n, k, tokens.shape[1] - 1, -1)], 2)
+        return _summed(logits, tokens, known)
+
+    @torch.no_grad()
+    def features(self, examples: Sequence[Example]) -> np.ndarray:
+        """Mean over a shard of the last layer's output at the last token of the answer; fp32 [width].
+
+        Not at EOS: nothing comes after it in training, so a model says nothing there.
+        """
+        return self.mean_in_batches(self.encode(examples), self._features)
+
+    def _features(self, batch: list[text.Encoded]) -> torch.Tensor:
+        ids, _ = text.collate(batch, self.device)
+        hidden = self.module(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states[-1]
+        last = torch.tensor([len(e.ids) - 2 for e in batch], device=self.device)
+        return hidden[torch.arange(len(batch), device=self.device), last]
+
+
+class EncoderDecoder(LanguageModel):
+    """An encoder-decoder model (T5): the encoder reads the prompt, the decoder writes the answer."""
+
+    closed_prompt = True
+
+    def _predict(self, batch: list[text.Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = text.pad([list(e.ids[: -e.answer]) for e in batch], self.device)
+        answers, known = text.pad([list(e.ids[-e.answer :]) for e in batch], self.device)
+        logits = self.module(
+            input_ids=ids, attention_mask=mask, decoder_input_ids=self._shifted(answers), use_cache=False
+        ).logits
+        return logits.float(), answers.masked_fill(known == 0, text.IGNORED)
+
+    def _label_losses(self, prompts: list[list[int]], answers: list[list[int]]) -> np.ndarray:
+        n, k = len(prompts), len(answers)
+        ids, mask = text.pad(prompts, self.device)
+        tokens, known = text.pad(answers, self.device)
+        read = self.module.get_encoder()(input_ids=ids, attention_mask=mask)
+        read.last_hidden_state = read.last_hidden_state.repeat_interleave(k, 0)
+        logits = self.module(
+            encoder_outputs=read,
+            attention_mask=mask.repeat_interleave(k, 0),
+            decoder_input_ids=self._shifted(tokens).repeat(n, 1),
+            use_cache=False,
+        ).logits.float()
+        return _summed(logits.view(n, k, tokens.shape[1], -1), tokens, known)
+
+    def _features(self, batch: list[text.Encoded]) -> torch.Tensor:
+        ids, mask = text.pad([list(e.ids[: -e.answer]) for e in batch], self.device)
+        answers, _ = text.pad([list(e.ids[-e.answer :]) for e in batch], self.device)
+        out = self.module(
+            input_ids=ids,
+            attention_mask=mask,
+            decoder_input_ids=self._shifted(answers),
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        last = torch.tensor([e.answer - 1 for e in batch], device=self.device)  # it has just read the last answer token
+        return out.decoder_hidden_states[-1][torch.arange(len(batch), device=self.device), last]
+
+    def _shifted(self, answers: torch.Tensor) -> torch.Tensor:
+        start = torch.full_like(answers[:, :1], self.module.config.decoder_start_token_id)
+        return torch.cat([start, answers[:, :-1]], 1)
+
+
+def _summed(logits: torch.Tensor, tokens: torch.Tensor, known: torch.Tensor) -> np.ndarray:
+    """Summed cross-entropy of answers [k, longest] under logits [n, k, longest, vocabulary]; float64 [n, k]."""
+    targets = tokens.masked_fill(known == 0, text.IGNORED).expand(logits.shape[:3])
+    losses = cross_entropy(logits.flatten(0, 2), targets.flatten(), ignore_index=text.IGNORED, reduction="none")
+    return losses.view(targets.shape).double().sum(2).cpu().numpy()
+
+
+def tokenizer_facts(tokenizer: Any) -> list[Any]:
+    """What decides how a text becomes numbers, as JSON values."""
+    words = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.get_vocab()
+    return [words, tokenizer.eos_token_id, tokenizer.chat_template]

@@ -1,0 +1,72 @@
+"""``resnet-18``: a ResNet-18 (He et al., 2016; basic blocks) built from its configuration, trained on the public pictures.
+
+Its head has the classes of the data set. After this supervised pretraining the batch norms keep their running statistics.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from clients.data.dataset import Dataset
+from clients.determinism import deterministic
+from clients.errors import InputError
+from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
+from clients.models.image import pixels_of
+from clients.models.tiny_clip import image_processor
+from clients.models.tiny_gpt2 import warm_cosine
+from clients.settings import RESNET_18, TinyResNet
+
+
+def resnet_18(spec: TinyResNet, dataset: Dataset) -> Path:
+    """Folder of the pretrained model, made now if it is not in the cache.
+
+    Raises:
+        InputError: the public part is empty, or the data are of several image sets.
+    """
+    if len(dataset.label_sets) > 1:
+        raise InputError(
+            f"model.base: {RESNET_18} has one head, and data.sets has {len(dataset.label_sets)} sets; take one, or tiny-clip"
+        )
+    (labels,) = (found.labels for found in dataset.label_sets.values())
+
+    def make(folder: Path) -> None:
+        processor = image_processor(spec.pixels)
+        pixels = pixels_of(processor, [example.image for example in dataset.public])
+        targets = torch.tensor([labels.index(example.answer) for example in dataset.public])
+        with deterministic(PRETRAINING_THREADS):
+            model = _pretrain(spec, pixels, targets, labels)
+        for part in (processor, model):
+            part.save_pretrained(folder)
+        (folder / "recipe.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))
+
+    return made_once(RESNET_18, recipe_digest(spec, dataset.public, list(labels)), dataset.public, make)
+
+
+def _pretrain(spec: TinyResNet, pixels: torch.Tensor, targets: torch.Tensor, labels: tuple[str, ...]) -> Any:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(spec.seed)
+    model = ResNetForImageClassification(
+        ResNetConfig(
+            layer_type="basic",
+            depths=list(spec.depths),
+            hidden_sizes=list(spec.widths),
+            embedding_size=spec.widths[0],
+            id2label=dict(enumerate(labels)),
+            label2id={label: number for number, label in enumerate(labels)},
+        )
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=0.05)
+    schedule = warm_cosine(optimizer, spec.steps)
+    order = torch.Generator().manual_seed(spec.seed)
+    for _ in range(spec.steps):
+        rows = torch.randint(len(targets), (spec.batch,), generator=order)
+        loss = cross_entropy(model(pixel_values=pixels[rows]).logits, targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model.eval()

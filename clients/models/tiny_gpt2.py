@@ -1,0 +1,117 @@
+"""``tiny-gpt2``: a small GPT-2 with its own tokenizer, pretrained on a data set's public part at first use.
+
+The result is cached under the user's cache folder by the digest of its recipe (sizes, public texts, library versions), so
+a second run finds it there. Pretraining is deterministic: the same recipe gives the same weights.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from clients import text
+from clients.data.dataset import Example
+from clients.determinism import deterministic
+from clients.models.cache import PRETRAINING_THREADS, cached, made_once, recipe_digest
+from clients.settings import TINY_GPT2, TinyGPT2
+
+END = "<|endoftext|>"
+
+
+def folder_of(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = False) -> Path:
+    """Where the base model of this recipe lies, or will lie."""
+    return cached(TINY_GPT2, recipe_digest(spec, public, labelled))
+
+
+def tiny_gpt2(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = False) -> Path:
+    """Folder of the pretrained model, made now if it is not in the cache.
+
+    Args:
+        labelled: answers are labels; they then count as much as all the text before them.
+
+    Raises:
+        InputError: the public part is empty.
+    """
+
+    def make(folder: Path) -> None:
+        tokenizer = train_tokenizer(spec.vocabulary, [t for e in public for t in (e.prompt, e.answer)])
+        with deterministic(PRETRAINING_THREADS):
+            model = _pretrain(spec, tokenizer, public, labelled)
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+        (folder / "recipe.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))
+
+    return made_once(TINY_GPT2, recipe_digest(spec, public, labelled), public, make)
+
+
+def train_tokenizer(vocabulary: int, texts: list[str]) -> Any:
+    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens; its one special token ends and pads."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
+
+
+def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """A short linear warm-up, then half a cosine to zero."""
+    warmup = max(1, steps // 20)
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step / steps))))),
+    )
+
+
+def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...], labelled: bool) -> Any:
+    """AdamW with a short warm-up and a cosine to zero, on whole texts.
+
+    Prompt and answer count alike, token by token, except that labels, of one token among thirty, get a loss of their own:
+    without it a model this small learns to write prompts and hardly to label them.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(spec.seed)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_positions=spec.positions,
+            n_embd=spec.width,
+            n_layer=spec.layers,
+            n_head=spec.heads,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own formula in one kernel
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=tokenizer.eos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    encoded = [text.encode(tokenizer, example, spec.positions) for example in public]
+    whole = [text.Encoded(e.ids, len(e.ids) - 1) for e in encoded]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=0.01)
+    schedule = warm_cosine(optimizer, spec.steps)
+    order = torch.Generator().manual_seed(spec.seed)
+    for _ in range(spec.steps):
+        rows = torch.randint(len(whole), (spec.batch,), generator=order).tolist()
+        ids, targets = text.collate([whole[row] for row in rows], "cpu")
+        logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
+        loss = cross_entropy(logits, targets[:, 1:].flatten(), ignore_index=text.IGNORED)
+        if labelled:
+            _, answers = text.collate([encoded[row] for row in rows], "cpu")
+            loss = loss + cross_entropy(logits, answers[:, 1:].flatten(), ignore_index=text.IGNORED)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return model

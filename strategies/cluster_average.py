@@ -1,0 +1,44 @@
+"""Cluster average: one exact mean per cluster of clients. Serve client t of cluster k θ0 + Σ_k/T_k, anybody else θ0 + Σ/T.
+
+A client's cluster is a hash of its name, so forgetting u is a subtraction from its cluster's sum alone; storage K·M.
+Σ/T is made of the clusters' sums.
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from clients.jobs import Served
+from clients.settings import TuningKind
+from strategies.additive import Additive
+from strategies.clusters import number
+from strategies.kept import Keeps, Kept
+from strategies.strategy import Deletion, Parameters, Strategy
+
+
+class ClusterAverageParameters(Parameters):
+    """``tuning``: plain or sign_fixed; ``clusters``: how many."""
+
+    tuning: TuningKind = "plain"
+    clusters: int = Field(8, ge=1)
+
+
+class ClusterAverage(Strategy[ClusterAverageParameters]):
+    deletion: ClassVar[Deletion] = "subtract"
+
+    @property
+    def tuning(self) -> TuningKind:
+        return self.parameters.tuning
+
+    @property
+    def keeps(self) -> Keeps:
+        return Keeps(additive=(self._sums,))
+
+    @property
+    def _sums(self) -> Additive:
+        return Additive(of="vectors", clusters=self.parameters.clusters)
+
+    def serve(self, kept: Kept, client: str) -> Served:
+        if client not in kept.members:
+            return Served(self._sums.name)
+        return Served(f"{self._sums.name}/{number(client, self.parameters.clusters, self.seed)}")
