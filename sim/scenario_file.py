@@ -9,8 +9,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from clients.errors import InputError
 from clients.data_specs import EMBEDDED, FAMILIES
+from clients.errors import InputError
 from clients.settings import EMBEDDED_BASES
 from sim.scenario import Scenario
 

@@ -10,6 +10,7 @@ Deviation: which rows a client gets depends on the seed and on the whole table, 
 """
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,13 +123,14 @@ def _loaded(made: Any, labels: Sequence[str], rows: Sequence[int], parts: int, s
     import datasets
     import numpy as np
 
-    order = (
-        np.random.default_rng(seed).permutation(len(rows)).tolist()
-    )  # as Dataset.shuffle; without its index the table reads several times faster
+    # As Dataset.shuffle; without its index the table reads several times faster.
+    order = np.random.default_rng(seed).permutation(len(rows)).tolist()
     mixed = [rows[place] for place in order]
     made.dataset = datasets.Dataset.from_dict({"label": [labels[row] for row in mixed], "row": mixed})
-    # The shard partitioner leaves out the last rows where they do not make whole shards.
-    return [made.load_partition(part)["row"][:] for part in range(parts)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of labels that pathological gives to nobody
+        # The shard partitioner leaves out the last rows where they do not make whole shards.
+        return [made.load_partition(part)["row"][:] for part in range(parts)]
 
 
 def _in_subsets(labels: Sequence[str], classes: int, parts: int, seed: int) -> list[list[int]]:

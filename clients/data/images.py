@@ -77,6 +77,10 @@ def load(spec: ImageData, seed: int) -> Dataset:
         queues.append(large)
         notes += _left_out(one, len(parts) - len(large), len(parts), spec)
     order = _in_turn(queues)
+    names = [part.client for part in order]
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
+        raise InputError(f"data.sets: two sets have a client called {twice!r}; give one set another config or source name")
     public = order[: spec.public_clients]
     kept = sorted(order[spec.public_clients :][: spec.clients], key=lambda part: part.client)
     examples = {one.set.name: _examples(one, [*public, *kept], spec.maximum) for one in opened}
