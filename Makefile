@@ -20,6 +20,7 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_sums.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_merging
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -1,7 +1,8 @@
-"""The three things a client is ever asked to do, as plain data in and plain data out.
+"""The things a client is ever asked to do, as plain data in and plain data out.
 
 ``tune``        derive task vectors of some clients; return their exact partial sum and what else is wanted of each
 ``learn_mask``  learn one mask for some clients together
+``train``       train one model on the pooled data of some clients
 ``score``       evaluate served models on clients' data
 
 A ``Job`` and its ``Reply`` hold JSON facts and numpy arrays only, so that every transport (a call, Ray, Flower) carries
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from clients import bits, data, digest, exact_sum, masking, models, scoring, tuning
+from clients import bits, data, digest, exact_sum, masking, models, pooled, scoring, tuning
 from clients.data.dataset import Dataset
 from clients.models import BaseModel
 from clients.settings import Settings, TuningKind
@@ -30,7 +31,7 @@ class Job:
     """Work for whoever hosts these clients' data.
 
     Attributes:
-        kind: tune, learn_mask or score.
+        kind: tune, learn_mask, train or score.
         clients: whose data it needs; the first one decides where it runs.
         facts: JSON values.
         arrays: sent with this job.
@@ -91,13 +92,16 @@ class Wants(Strict):
 
 @dataclass(frozen=True)
 class Served:
-    """How a client's model is built from what the server keeps: θ0 + scale · (mask ⊙ tensor_scales ⊙ direction).
+    """How a client's model is built from what the server keeps: θ0 + start + scale · (mask ⊙ tensor_scales ⊙ direction).
 
     Attributes:
         direction: name of a shared array, fp32 [d]; None serves the base model (or ``own``).
         mask: packed bits; None for all ones.
         tensor_scales: fp32, one factor per tunable tensor.
         own: a direction that only this client has, fp32 [d].
+        start: name of a shared direction that is added as it is.
+        together: names of shared directions; their models θ0 + direction answer with the mean of their probabilities, and
+            nothing else is served.
     """
 
     direction: str | None = None
@@ -105,6 +109,8 @@ class Served:
     mask: np.ndarray | None = None
     tensor_scales: np.ndarray | None = None
     own: np.ndarray | None = None
+    start: str | None = None
+    together: tuple[str, ...] = ()
 
 
 def tune_job(clients: Sequence[str], kind: TuningKind, wants: Wants) -> Job:
@@ -118,16 +124,25 @@ def mask_job(clients: Sequence[str], direction: str, scale: float, steps: int, l
     return Job("learn_mask", tuple(clients), facts, shared=(direction,))
 
 
+def train_job(training: pooled.Training, start: str | None = None) -> Job:
+    """Train one model on pooled data, from a shared direction or from θ0."""
+    clients = tuple(sorted({client for term in training.terms for client in term.clients}))
+    facts = {"training": training.model_dump(mode="json"), "start": start}
+    return Job("train", clients, facts, shared=(start,) if start is not None else ())
+
+
 def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None) -> Job:
     """Evaluate each client under its served model: at its own scale, or at each of ``scales``."""
     arrays: dict[str, np.ndarray] = {}
     items = []
     for index, (_, s) in enumerate(served):
-        items.append({"direction": s.direction, "scales": list(scales or [s.scale])})
+        item = {"direction": s.direction, "scales": list(scales or [s.scale])}
+        items.append(item | ({"start": s.start} if s.start else {}) | ({"together": s.together} if s.together else {}))
         for name in ("mask", "tensor_scales", "own"):
             if (array := getattr(s, name)) is not None:
                 arrays[f"{index}/{name}"] = array
-    shared = sorted({s.direction for _, s in served if s.direction is not None})
+    named = {name for _, s in served for name in (s.direction, s.start, *s.together)}
+    shared = sorted(name for name in named if name is not None)
     return Job("score", tuple(client for client, _ in served), {"items": items}, arrays, tuple(shared))
 
 
@@ -151,7 +166,7 @@ def perform(site: Site, job: Job, shared: Arrays) -> Reply:
     """Do a job. Errors come back as the reply's ``error``, so that one bad client does not end a run."""
     started = time.perf_counter()
     try:
-        reply = {"tune": _tune, "learn_mask": _learn_mask, "score": _score}[job.kind](site, job, shared)
+        reply = {"tune": _tune, "learn_mask": _learn_mask, "train": _train, "score": _score}[job.kind](site, job, shared)
         return replace(reply, facts=reply.facts | {"seconds": time.perf_counter() - started})
     except Exception as error:
         site.model.reset()
@@ -219,25 +234,27 @@ def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:
     return Reply(job.clients, facts, {"mask": bits.pack(mask)})
 
 
+def _train(site: Site, job: Job, shared: Arrays) -> Reply:
+    training = pooled.Training.model_validate(job.facts["training"])
+    start = shared[job.facts["start"]] if job.facts["start"] is not None else None
+    trained = pooled.train(site.model, site.dataset, training, site.settings.tuning, site.settings.seed, start)
+    facts = {
+        "loss": trained.loss,
+        "tokens": trained.tokens,
+        "gradient_steps": training.gradients,
+        "parallel_steps": training.gradients,
+        "client_tunings": len(job.clients),
+    }
+    return Reply(job.clients, facts, {"vector": trained.vector})
+
+
 def _score(site: Site, job: Job, shared: Arrays) -> Reply:
-    model, theta0 = site.model, site.model.theta0.cpu().numpy()
-    scores = []
+    scores, evaluations = [], 0
     for index, (client, item) in enumerate(zip(job.clients, job.facts["items"], strict=True)):
-        shard = site.dataset.shard(client)
-        own = job.arrays.get(f"{index}/own")
-        direction = shared[item["direction"]] if item["direction"] is not None else own
-        if direction is not None and (factors := job.arrays.get(f"{index}/tensor_scales")) is not None:
-            direction = direction * np.repeat(factors, np.diff(model.layout.bounds))
-        values = []
-        for scale in item["scales"]:
-            if direction is None:
-                model.reset()
-            else:
-                model.assign(bits.add_masked(theta0, direction, scale, job.arrays.get(f"{index}/mask")))
-            values.append(scoring.score(model, shard))
-        scores.append(values)
-    model.reset()
-    evaluations = sum(len(values) for values in scores)
+        arrays = {name: job.arrays.get(f"{index}/{name}") for name in ("mask", "tensor_scales", "own")}
+        scores.append(_scores(site, client, item, arrays, shared))
+        evaluations += len(item["scales"]) * max(1, len(item.get("together", ())))
+    site.model.reset()
     facts = {
         "scores": scores,
         "gradient_steps": 0,
@@ -246,3 +263,26 @@ def _score(site: Site, job: Job, shared: Arrays) -> Reply:
         "evaluations": evaluations,
     }
     return Reply(job.clients, facts)
+
+
+def _scores(
+    site: Site, client: str, item: dict[str, Any], arrays: dict[str, np.ndarray | None], shared: Arrays
+) -> list[float]:
+    """A client's score under one served model, at each of its scales."""
+    model, shard = site.model, site.dataset.shard(client)
+    theta = model.theta0.cpu().numpy()
+    if names := item.get("together"):
+        return [scoring.score_together(model, shard, (bits.add_masked(theta, shared[name], 1.0) for name in names))]
+    if (start := item.get("start")) is not None:
+        theta = bits.add_masked(theta, shared[start], 1.0)
+    direction = shared[item["direction"]] if item["direction"] is not None else arrays["own"]
+    if direction is not None and (factors := arrays["tensor_scales"]) is not None:
+        direction = direction * np.repeat(factors, np.diff(model.layout.bounds))
+    values = []
+    for scale in item["scales"]:
+        if direction is None:
+            model.assign(theta)
+        else:
+            model.assign(bits.add_masked(theta, direction, scale, arrays["mask"]))
+        values.append(scoring.score(model, shard))
+    return values

@@ -7,6 +7,7 @@ Deviations: the paper's pseudocode draws v from {0,1} and lists the projection b
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from clients.settings import TuningKind, TuningSpec
 
 # Of the model section; the rest is in the base model's digest or in the names of what is tuned.
 RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
+
+
+PROJECTED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,17 @@ def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, see
     with deterministic():
         model.reset()
         encoded = model.encode(shard.train)
-        batches = _batches(len(encoded), spec, seed, shard.client)
+        rows_of_steps = batches(len(encoded), spec.batch, spec.steps, [seed, shard.client])
         parameter = torch.nn.Parameter(model.flat)
         parameter.grad = model.grad
         optimizer = torch.optim.Adam([parameter], lr=spec.lr, betas=spec.betas, eps=spec.eps)
         signs = (
-            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(model.device) if kind == "sign_fixed" else None
+            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(torch.int8).to(model.device)
+            if kind == "sign_fixed"
+            else None
         )
         loss, tokens = float("nan"), 0
-        for rows in batches:
+        for rows in rows_of_steps:
             batch = [encoded[row] for row in rows]
             model.grad.zero_()
             loss = model.accumulate(batch, spec.micro_batch)
@@ -78,25 +84,29 @@ def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, see
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():
         raise InputError(f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}")
-    return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(batches), tokens, loss)
+    return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(rows_of_steps), tokens, loss)
 
 
 @torch.no_grad()
 def _project(flat: torch.Tensor, theta0: torch.Tensor, signs: torch.Tensor) -> None:
-    """Set entries that left θ0 against their sign back to θ0."""
-    flat.copy_(torch.where((flat - theta0) * signs > 0, flat, theta0))
+    """Set entries that left θ0 against their sign back to θ0; in blocks, since temporaries of d would cost a large model
+    half as much memory again."""
+    for start in range(0, flat.numel(), PROJECTED_AT_ONCE):
+        part = slice(start, start + PROJECTED_AT_ONCE)
+        kept = (flat[part] - theta0[part]) * signs[part] > 0
+        flat[part] = torch.where(kept, flat[part], theta0[part])
 
 
-def _batches(examples: int, spec: TuningSpec, seed: int, client: str) -> list[list[int]]:
-    """Rows of each step: the whole shard, or slices of per-epoch shuffles seeded by the seed and the client's own name."""
-    if spec.batch == "full" or spec.batch >= examples:
-        return [list(range(examples))] * spec.steps
-    order = torch.Generator().manual_seed(int(digest.of_json([seed, client])[:15], 16))
-    batches: list[list[int]] = []
+def batches(examples: int, batch: int | Literal["full"], steps: int, key: list[object]) -> list[list[int]]:
+    """Rows of each step: all of them, or slices of per-epoch shuffles seeded by the key, JSON values."""
+    if batch == "full" or batch >= examples:
+        return [list(range(examples))] * steps
+    order = torch.Generator().manual_seed(int(digest.of_json(key)[:15], 16))
+    found: list[list[int]] = []
     rows: list[int] = []
-    while len(batches) < spec.steps:
-        if len(rows) < spec.batch:
+    while len(found) < steps:
+        if len(rows) < batch:
             rows += torch.randperm(examples, generator=order).tolist()
-        batches.append(rows[: spec.batch])
-        rows = rows[spec.batch :]
-    return batches
+        found.append(rows[:batch])
+        rows = rows[batch:]
+    return found

@@ -1,4 +1,7 @@
-"""The bitwise audit: the state computed again from the retained clients only must have the same digests."""
+"""The bitwise audit: the state computed again from the retained clients only must have the same digests.
+
+Approximate strategies are rebuilt as well: that their digests differ once somebody has left is reported, not a failure.
+"""
 
 import tempfile
 from pathlib import Path

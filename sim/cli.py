@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 # Quiet and offline-friendly, before any of the libraries that read these is imported.
 for name, value in {
@@ -22,6 +23,11 @@ import typer  # noqa: E402
 
 from clients.errors import InputError, WorkError  # noqa: E402
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sim.scenario import Scenario
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -37,30 +43,56 @@ ScenarioFile = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
 ]
 
+Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
+
 
 @app.command()
 def run(
     scenario: ScenarioFile,
     overrides: Sets = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")] = None,
+    out: Out = None,
 ) -> None:
     """Play a scenario: learn, merge, localize, serve, forget, audit, report."""
     from sim.scenario_file import load_scenario
 
     asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
-    from sim.progress import console
     from sim.report import table
-    from sim.run import run_scenario
-    from sim.system import read_json
 
-    folder = run_scenario(asked, out)
-    summary = read_json(folder / "summary.json")
-    console.print(table(summary, console.width))
-    page = folder / "report.html"
-    console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
-    _exit_if_different(
-        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
-    )
+    _play(asked, out, table)
+
+
+@app.command()
+def compare(
+    scenario: ScenarioFile,
+    strategies: Annotated[str, typer.Option(help="Names or labels, as in average,tall,emr,clamu,sift_masks.")],
+    overrides: Sets = [],  # noqa: B006
+    out: Out = None,
+) -> None:
+    """Play a scenario with these strategies instead of its own, and rank them; zero_shot and local are the ends."""
+    from sim.scenario_file import load_scenario
+
+    asked = load_scenario(scenario, overrides)
+    from sim.compare import table, with_strategies
+
+    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")]), out, table)
+
+
+@app.command()
+def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:  # noqa: B006
+    """Price a scenario before it runs: steps, operations, bytes, time. Exit code 1 if there is no room for it."""
+    from sim.scenario_file import load_scenario
+
+    asked = load_scenario(scenario, overrides)
+    from sim.plan import plan as price
+    from sim.progress import console
+    from sim.room import refuse
+    from sim.run import new_folder
+
+    table, lines, need = price(asked, new_folder(asked, out), console.width)
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+    refuse(need)
 
 
 @app.command()
@@ -141,6 +173,25 @@ def schema() -> None:
     from sim.scenario import schema as make
 
     typer.echo(json.dumps(make(), indent=1, ensure_ascii=False))
+
+
+def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
+    """Run a scenario that the machine has room for, and tell its results by a table."""
+    from sim.progress import console
+    from sim.room import check_room
+    from sim.run import new_folder, run_scenario
+    from sim.system import read_json
+
+    folder = new_folder(scenario, out)
+    check_room(scenario, folder)
+    run_scenario(scenario, folder)
+    summary = read_json(folder / "summary.json")
+    console.print(table(summary, console.width))
+    page = folder / "report.html"
+    console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
+    _exit_if_different(
+        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
+    )
 
 
 def _exit_if_different(equal: dict[str, bool | None]) -> None:

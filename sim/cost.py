@@ -11,9 +11,9 @@ class Cost:
     """Price of some client work.
 
     Attributes:
-        gradient_steps: optimizer steps on one client's batch; a mask step over n clients counts n.
+        gradient_steps: optimizer steps on one batch, a client's or of pooled data; a mask step over n clients counts n.
         parallel_steps: the longest chain of steps that cannot be done at the same time.
-        client_tunings: clients fine-tuned.
+        client_tunings: clients fine-tuned; training on pooled data counts everybody in the pool.
         evaluations: served models evaluated on one client's data to choose a setting.
         seconds: of client work, added up over clients.
         bytes_down, bytes_up: sent to and received from clients.

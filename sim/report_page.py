@@ -164,8 +164,8 @@ before → after</th></tr></thead>
 <dt>gradient step</dt><dd>One optimizer step on one client's batch. A mask step over a cluster of n members counts n. Steps of the parallel kind count only the longest chain that cannot be done at the same time.</dd>
 <dt>storage</dt><dd>Bytes of the files that the server keeps in order to serve and to forget.</dd>
 <dt>exact</dt><dd>After a deletion the state is that of a system that never had the client. Approximate strategies make no such promise.</dd>
-<dt>bitwise check</dt><dd>“equal”: the state was built once more from the retained clients alone, and its digest is the same, bit for bit. “DIFFERENT”: it is not. “not run”: this was not checked.</dd>
-<dt>deletion rule</dt><dd><b>erase</b>: nothing was merged, files are removed; <b>subtract</b>: the client's task vector is derived again and subtracted from the sum; <b>relearn</b>: subtracted, then masks or clusters are learned again; <b>rebuild</b>: needs every retained task vector again; <b>retrain</b>: needs the retained data again.</dd>
+<dt>bitwise check</dt><dd>“equal”: the state was built once more from the retained clients alone, and its digest is the same, bit for bit. “DIFFERENT”: it is not. “approximate”: it is not, and the strategy does not claim it. “not run”: this was not checked.</dd>
+<dt>deletion rule</dt><dd><b>erase</b>: nothing was merged, files are removed; <b>subtract</b>: the client's task vector is derived again and subtracted from the sum; <b>relearn</b>: subtracted, then masks or clusters are learned again; <b>rebuild</b>: needs every retained task vector again; <b>retrain</b>: needs the retained data again; <b>edit</b>: the served model is changed by means of the forgotten data, which is approximate.</dd>
 </dl>
 
 <h2>Evidence</h2>

@@ -2,6 +2,7 @@
 
 ``kept`` is what the server keeps of one tuning rule (exact sum, masks, ...), shared by all strategies of that rule;
 ``checking`` refuses wrong updates, ``additive`` holds sums per cluster. ``strategy`` is the interface; ``rebuilt`` is what
-those strategies share that need every vector again, read block by block with ``streaming``; then one file per strategy, and
-``registry`` with one row each. ``flower`` is the server's Flower side. Nothing here knows of the simulator.
+those strategies share that need every vector again, read block by block with ``streaming``, ``edited`` what the approximate
+ones share; then one file per strategy, and ``registry`` with one row each. ``flower`` is the server's Flower side. Nothing
+here knows of the simulator.
 """

@@ -27,7 +27,13 @@ WINDOW = 32
 PAUSE = 0.02
 """Seconds between two looks for replies."""
 
-MESSAGE_TYPES = {"tune": "train.tune", "learn_mask": "train.learn_mask", "score": "evaluate.score"}
+MESSAGE_TYPES = {
+    "tune": "train.tune",
+    "train": "train.tune",
+    "learn_mask": "train.learn_mask",
+    "score": "evaluate.score",
+}
+"""Where a kind of job is sent; what it is stands in the message itself."""
 
 
 def _unanswered(message: Message, reason: str) -> Message:

@@ -4,15 +4,21 @@ from typing import Any
 
 from strategies.average import Average, AverageParameters
 from strategies.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
+from strategies.central import Central, CentralParameters
 from strategies.clamu import Clamu, ClamuParameters
 from strategies.cluster_average import ClusterAverage, ClusterAverageParameters
 from strategies.consensus import Consensus, ConsensusParameters
 from strategies.dare import Dare, DareParameters
 from strategies.emr import Emr, EmrParameters
+from strategies.gradient_ascent import GradientAscent, GradientAscentParameters
+from strategies.l1_sparse import L1Sparse, L1SparseParameters
 from strategies.local import Local, LocalParameters
 from strategies.magmax import MagMax, MagMaxParameters
 from strategies.mask_only import MaskOnly, MaskOnlyParameters
+from strategies.negmerge import NegMerge, NegMergeParameters
+from strategies.salun import Salun, SalunParameters
 from strategies.sift_masks import SiftMasks, SiftMasksParameters
+from strategies.sisa import Sisa, SisaParameters
 from strategies.strategy import Parameters, Strategy
 from strategies.tall import Tall, TallParameters
 from strategies.task_arithmetic import TaskArithmetic, TaskArithmeticParameters
@@ -37,4 +43,10 @@ REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
     "mask_only": (MaskOnly, MaskOnlyParameters),
     "vote_masks": (VoteMasks, VoteMasksParameters),
     "clamu": (Clamu, ClamuParameters),
+    "central": (Central, CentralParameters),
+    "sisa": (Sisa, SisaParameters),
+    "negmerge": (NegMerge, NegMergeParameters),
+    "gradient_ascent": (GradientAscent, GradientAscentParameters),
+    "salun": (Salun, SalunParameters),
+    "l1_sparse": (L1Sparse, L1SparseParameters),
 }

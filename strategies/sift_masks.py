@@ -5,12 +5,16 @@ m_t = 1{τ_t ⊙ v > 0}; serve client t: θ0 + α·(m_t ⊙ Σ)/T; anybody else:
 Deviations and additions: α is chosen on validation data at every release, from the current members alone (the paper
 does not say when). ``keep`` ρ < 1 (ours): m_t keeps only the client's own largest share ρ of its non-zero entries.
 ``scale: counts`` (ours): serve (m_t ⊙ Σ)/c with the mask counts c = Σ_t m_t instead of /T; c is subtractable too.
+``scale: l1`` (ours): each tensor of (m_t ⊙ Σ)/T is rescaled to the l1 norm that m_t ⊙ τ_t has there, which follows from
+the mean size of the client's own kept entries (one number per tensor, its own data alone); no search, α is 1.
 """
 
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
+from clients import bits
 from clients.jobs import Served
 from clients.settings import TuningKind
 from strategies.kept import Keeps, Kept
@@ -22,13 +26,13 @@ WIDE_GRID = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 
 class SiftMasksParameters(Parameters):
-    """``keep``: share ρ of a client's own mask; ``alpha``: scale or grid; ``scale``: divide by clients or by counts."""
+    """``keep``: share ρ of a client's own mask; ``alpha``: scale or grid; ``scale``: by clients, counts or l1 norm."""
 
     keep: Annotated[float, Field(gt=0, le=1)] = 1.0
     alpha: float | tuple[float, ...] | None = Field(
-        None, description="scale, or a grid of them; default the paper's grid at keep 1, a wider one below"
+        None, description="scale, or a grid of them; default the paper's grid at keep 1, a wider one below, 1 with scale l1"
     )
-    scale: Literal["clients", "counts"] = "clients"
+    scale: Literal["clients", "counts", "l1"] = "clients"
 
     @property
     def grid(self) -> tuple[float, ...]:
@@ -36,6 +40,8 @@ class SiftMasksParameters(Parameters):
             return self.alpha
         if self.alpha is not None:
             return (self.alpha,)
+        if self.scale == "l1":
+            return (1.0,)
         return PAPER_GRID if self.keep == 1 else WIDE_GRID
 
 
@@ -56,4 +62,14 @@ class SiftMasks(Strategy[SiftMasksParameters]):
             return Served("mean")
         keep = self.parameters.keep
         direction = f"counts/{keep:g}" if self.parameters.scale == "counts" else "mean"
-        return Served(direction, scale=self.chosen.get("alpha", 1.0), mask=kept.mask(client, keep))
+        mask = kept.mask(client, keep)
+        factors = _l1_factors(kept, client, keep, mask) if self.parameters.scale == "l1" else None
+        return Served(direction, scale=self.chosen.get("alpha", 1.0), mask=mask, tensor_scales=factors)
+
+
+def _l1_factors(kept: Kept, client: str, keep: float, packed: np.ndarray) -> np.ndarray:
+    """‖m ⊙ τ‖₁ / ‖m ⊙ Σ/T‖₁ of each tensor, 0 where the mask or the sum is empty; fp32 [tensors]."""
+    mask, starts = bits.unpack(packed, kept.size), kept.bounds[:-1]
+    own = kept.part(f"sizes-{keep:g}", client).astype(np.float64) * np.add.reduceat(mask.astype(np.int64), starts)
+    merged = np.add.reduceat(np.where(mask, np.abs(kept.direction("mean")), 0).astype(np.float64), starts)
+    return np.divide(own, merged, out=np.zeros_like(own), where=merged > 0).astype(np.float32)

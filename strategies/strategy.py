@@ -23,7 +23,17 @@ from clients.strict import Strict
 from strategies.kept import Keeps, Kept
 
 Exactness = Literal["exact", "approximate"]
-Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain"]
+Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
+"""What a deletion takes:
+
+    erase     nothing but deleting what is kept of the client
+    subtract  its task vector, derived again
+    relearn   the same, and learning masks or clusters again
+    rebuild   the task vectors of all who stay, derived again
+    retrain   training on the data of those who stay
+    edit      changing the model in service, with the leaver's data or without; it still follows from having met the leaver,
+              so this is never exact
+"""
 
 # Deletion rules that need the forgotten client's task vector derived again.
 DERIVES: frozenset[Deletion] = frozenset({"subtract", "relearn"})
@@ -61,8 +71,8 @@ class Strategy(ABC, Generic[P]):
     Attributes:
         exactness: whether deletion leaves exactly the state of a run without the client.
         deletion: what a deletion takes: nothing but erasing, a subtraction, ...
-        folder: where its own files lie: ``chosen.json``, one ``.bits`` file per mask and ``merged.safetensors``.
-        chosen: JSON values chosen by ``localize``, a function of the current members only.
+        folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector.
+        chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
     """
 
     exactness: ClassVar[Exactness] = "exact"
@@ -90,20 +100,20 @@ class Strategy(ABC, Generic[P]):
         """Choose ``chosen``, merge and learn masks anew from the current members; called before every release."""
 
     def direction(self, kept: Kept, name: str) -> np.ndarray:
-        """A vector that served models are built from, fp32 [d]: the one it has merged itself, or one of ``kept``."""
-        return self.merged() if name == MERGED else kept.direction(name)
+        """A vector that served models are built from, fp32 [d]: one that it has made itself, or one of ``kept``."""
+        own = name == MERGED or self._vector_file(name).exists()
+        return self.vector(name) if own else kept.direction(name)
 
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
         own = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
-        if self._merged_file.exists():
-            own[self._merged_file.name] = digest.of_array(self.merged())
+        own |= {path.name: digest.of_array(self.vector(path.stem)) for path in self._vector_files()}
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
         return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, own])
 
     def storage(self, kept: Kept) -> int:
         """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
-        own = [*self._mask_files(), *([self._merged_file] if self._merged_file.exists() else [])]
+        own = [*self._mask_files(), *self._vector_files()]
         return kept.storage(self.keeps) + sum(path.stat().st_size for path in own)
 
     def mask(self, name: str) -> np.ndarray:
@@ -123,17 +133,29 @@ class Strategy(ABC, Generic[P]):
             if path.stem not in but:
                 path.unlink()
 
+    def vector(self, name: str) -> np.ndarray:
+        """A vector that it has made itself, fp32 [d]; InputError if its file is missing or damaged."""
+        return read_safetensors(self._vector_file(name))["value"]
+
+    def keep_vector(self, name: str, vector: np.ndarray) -> None:
+        """Store a vector of its own in the place of the old one of that name."""
+        write_whole(self._vector_file(name), save({"value": vector}))
+
+    def erase_vector(self, name: str) -> None:
+        """Delete a vector of its own, which holds something of everybody who was in it."""
+        self._vector_file(name).unlink(missing_ok=True)
+
     def merged(self) -> np.ndarray:
         """The vector that it has merged itself, fp32 [d]; InputError if its file is missing or damaged."""
-        return read_safetensors(self._merged_file)["value"]
+        return self.vector(MERGED)
 
     def keep_merged(self, vector: np.ndarray) -> None:
         """Store its own merged vector in the old one's place."""
-        write_whole(self._merged_file, save({"value": vector}))
+        self.keep_vector(MERGED, vector)
 
     def erase_merged(self) -> None:
-        """Delete its own merged vector, which holds something of everybody who was in it."""
-        self._merged_file.unlink(missing_ok=True)
+        """Delete its own merged vector."""
+        self.erase_vector(MERGED)
 
     def save(self) -> None:
         """Write ``chosen.json``; masks and merged vector are on disk already."""
@@ -146,9 +168,11 @@ class Strategy(ABC, Generic[P]):
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / 'chosen.json'}: cannot be read ({error})") from error
 
-    @property
-    def _merged_file(self) -> Path:
-        return self.folder / "merged.safetensors"
+    def _vector_file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
 
     def _mask_files(self) -> list[Path]:
         return sorted(self.folder.glob("*.bits"))
+
+    def _vector_files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"))

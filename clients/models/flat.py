@@ -87,6 +87,13 @@ class BaseModel(ABC):
         """What each example scores under the current parameters, between 0 and 1."""
 
     @abstractmethod
+    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Probability of every label, float64 [n, labels], and the right one's column, int64 [n].
+
+        Where answers are free text, the answer probability alone: one column, which is the right one.
+        """
+
+    @abstractmethod
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees of an example; fp32 [width]."""
 

@@ -72,6 +72,16 @@ class LanguageModel(BaseModel):
         chosen = self.label_losses(examples, labels).argmin(1)
         return [float(labels[c] == example.answer) for c, example in zip(chosen, examples, strict=True)]
 
+    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Answer probabilities, or the labels' among all labels: their summed log-probabilities, normalised."""
+        if not self.label_sets:
+            sums, counts = self.answer_losses(self.encode(examples))
+            return np.exp(-sums / counts)[:, None], np.zeros(len(examples), dtype=np.int64)
+        labels = self.label_sets[examples[0].label_set].labels
+        losses = self.label_losses(examples, labels)
+        found = np.exp(losses.min(1, keepdims=True) - losses)
+        return found / found.sum(1, keepdims=True), np.array([labels.index(e.answer) for e in examples])
+
     @torch.no_grad()
     def label_losses(self, examples: Sequence[Example], labels: Sequence[str]) -> np.ndarray:
         """Summed cross-entropy of every label after every prompt, float64 [examples, labels].

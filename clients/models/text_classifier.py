@@ -77,6 +77,16 @@ class TextClassifier(BaseModel):
         return right
 
     @torch.no_grad()
+    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Softmax over the labels."""
+        found = []
+        encoded = self.encode(examples)
+        for start in range(0, len(encoded), SCORED_AT_ONCE):
+            with self.computing():
+                found.append(self._logits(encoded[start : start + SCORED_AT_ONCE]).double().softmax(1).cpu().numpy())
+        return np.concatenate(found), np.array([one.label for one in encoded])
+
+    @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees; fp32 [width]."""
         return self.mean_in_batches(self.encode(examples), self._hidden)

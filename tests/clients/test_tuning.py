@@ -199,3 +199,15 @@ def test_a_loss_that_is_not_finite_names_the_client(site: Site) -> None:
     assert torch.equal(site.model.flat, site.model.theta0)
     fine = tuning.tune(site.model, site.dataset.shard("u0"), "plain", TuningSpec(steps=2), 1)
     assert 0 < np.abs(fine.vector).max() < 0.1
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 1000])
+def test_projection_in_blocks_is_the_projection(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(tuning, "PROJECTED_AT_ONCE", block)
+    drawn = torch.Generator().manual_seed(3)
+    theta0 = torch.randn(100, generator=drawn)
+    flat = theta0 + torch.randn(100, generator=drawn) * (torch.rand(100, generator=drawn) > 0.2)
+    signs = torch.where(torch.rand(100, generator=drawn) > 0.5, 1, -1).to(torch.int8)
+    expected = [a if (a - b) * s > 0 else b for a, b, s in zip(flat.tolist(), theta0.tolist(), signs.tolist(), strict=True)]
+    tuning._project(flat, theta0, signs)
+    assert flat.tolist() == expected

@@ -73,6 +73,31 @@ for line in lines:
     assert "DIFFERENT" in caught.stdout
 
 
+def test_a_scenario_is_priced_and_other_strategies_are_compared(cache: Path, tmp_path: Path) -> None:
+    """8 clients, 3 steps a tuning, 4 deletions in 2 releases: six stay, then four."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"strategies": ["average", "ties"], "audit": []}))
+    priced = unmerge("plan", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
+    assert priced.returncode == 0, priced.stderr
+    rows = {line.split()[0]: " ".join(line.split()) for line in priced.stdout.splitlines() if line.strip()}
+    assert rows["average"].startswith("average yes subtract 8 / 1 / 4 24 / 12 ")
+    assert rows["ties"].startswith("ties yes rebuild 8 / 2.5 / 10 24 / 30 ")
+    assert rows["ties:"] == ("ties: deleting costs as much as learning again without the forgotten: 30 of 30 gradient steps")
+    assert not (tmp_path / "runs").exists()
+
+    names = "mask_only,average"
+    compared = unmerge("compare", "tiny.yaml", "--strategies", names, "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.splitlines()[-1] == "Results: runs/tiny-compare"
+    told = json.loads((tmp_path / "runs/tiny-compare/summary.json").read_text())["strategies"]
+    assert list(told) == ["zero_shot", "local", "mask_only", "average"]
+    lines = [line.split() for line in compared.stdout.splitlines() if line.strip()]
+    shown = {line[0]: line for line in lines if line[0] in told}
+    values = [told[label]["accuracy"]["held_in_after"] for label in shown]
+    assert values == sorted(values, reverse=True)
+    assert (shown["zero_shot"][4:6], shown["local"][4:6]) == (["0", "%"], ["100", "%"])
+    assert "24 / 12" in " ".join(shown["average"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

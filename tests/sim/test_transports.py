@@ -17,9 +17,14 @@ SMALL: dict[str, Any] = {
     "audit": [],
 }
 
+POOLED: list[Any] = [
+    {"sisa": {"shards": 2, "slices": 2, "steps": 2}},
+    {"negmerge": {"steps": 2, "tunings": 3, "edit_steps": 2}},
+]
 
-def states(workers: dict[str, Any], out: Path) -> dict[str, Any]:
-    told = summary_of(run_scenario(tiny(**SMALL, workers=workers), out))
+
+def states(workers: dict[str, Any], out: Path, **sections: Any) -> dict[str, Any]:
+    told = summary_of(run_scenario(tiny(**(SMALL | sections), workers=workers), out))
     return {label: (s["state_digest"], s["accuracy"], s["gradient_steps"]) for label, s in told["strategies"].items()}
 
 
@@ -54,3 +59,13 @@ def test_every_transport_gives_the_same_state(
 @pytest.mark.usefixtures("ray_here")
 def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tmp_path: Path) -> None:
     assert states({"learn": "flower", "stream": "ray", "count": 2, "cohort": 4}, tmp_path / "run") == inline
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_pooled_training_is_the_same_everywhere(tmp_path: Path) -> None:
+    """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors."""
+    found = [
+        states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / kind, strategies=POOLED)
+        for kind in ("inline", "ray", "flower")
+    ]
+    assert found[0] == found[1] == found[2]

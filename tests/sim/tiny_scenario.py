@@ -1,4 +1,4 @@
-"""The tiny scenario with every strategy that was made for it, and another list with the merging methods."""
+"""The tiny scenario with every strategy that was made for it; other lists with merging methods and with pooled training."""
 
 from typing import Any
 
@@ -41,6 +41,22 @@ MERGING: list[Any] = [
     {"tall": {"label": "tall_clusters", "clusters": 3, "density": 0.5, "alpha": 1.0, "tuning": "sign_fixed"}},
     "emr",
     {"emr": {"label": "emr_clusters", "clusters": 3}},
+]
+
+CENTRAL_STEPS, EDIT_STEPS = 4, 2
+_EDITED = {"steps": CENTRAL_STEPS, "batch": 8, "edit_steps": EDIT_STEPS}
+
+POOLED: list[Any] = [
+    {"central": {"steps": CENTRAL_STEPS, "batch": 8}},
+    {"sisa": {"shards": 2, "slices": 2, "steps": 2, "batch": 8}},
+    {"negmerge": _EDITED | {"tunings": 3}},
+    *[
+        {"negmerge": _EDITED | {"label": merge, "tunings": 3, "merge": merge}}
+        for merge in ("best", "uniform", "ties", "magmax")
+    ],
+    {"gradient_ascent": _EDITED},
+    {"salun": _EDITED},
+    {"l1_sparse": _EDITED},
 ]
 
 

@@ -101,6 +101,23 @@ def test_kept_share_keeps_the_largest_entries(make_kept: Make, tmp_path: Path) -
     close(served(kept, strategy.serve(kept, "a")), expected)
 
 
+def test_sift_masks_rescaled_to_the_clients_own_l1_norms(make_kept: Make, tmp_path: Path) -> None:
+    strategy, kept = made("sift_masks", make_kept, tmp_path, keep=0.5, scale="l1")
+    strategy.localize(kept, nobody)  # one value of alpha: nobody is asked
+    tau = vector("b").astype(np.float64)
+    mask = bits.largest_share(vector("b"), 0.5)
+    found = served(kept, strategy.serve(kept, "b"))
+    expected = np.zeros(SIZE)
+    for start, stop in itertools.pairwise(BOUNDS):
+        part = np.where(mask, mean(), 0)[start:stop]
+        expected[start:stop] = part * np.abs(np.where(mask, tau, 0)[start:stop]).sum() / np.abs(part).sum()
+        np.testing.assert_allclose(
+            np.abs(found[start:stop]).sum(), np.abs(np.where(mask, tau, 0)[start:stop]).sum(), rtol=1e-5
+        )
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert strategy.serve(kept, "nobody") == Served("mean")
+
+
 def test_mask_only_needs_no_sum(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("mask_only", make_kept, tmp_path, keep=1.0)
     tau = vector("a").astype(np.float64)

@@ -1,0 +1,238 @@
+"""The work that a scenario asks of its clients, before anything is done: pure functions of the scenario and who they are.
+
+It follows from the deletion rule of a strategy and from who leaves and who stays at each release (``TUNED_AGAIN``,
+``LOCALIZING``); a grid among its parameters costs evaluations, masks that are learned cost their ``steps`` for each member.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from clients.settings import TuningSpec
+from sim import stream
+from sim.scenario import Scenario
+from sim.system import Rule
+from strategies.central import Central
+from strategies.clusters import number
+from strategies.gradient_ascent import GradientAscent
+from strategies.l1_sparse import L1Sparse
+from strategies.negmerge import LAMBDAS, NegMerge
+from strategies.registry import REGISTRY
+from strategies.salun import Salun
+from strategies.scale import MOST_CLIENTS
+from strategies.sisa import Sisa
+from strategies.strategy import DERIVES, Strategy
+
+
+@dataclass(frozen=True)
+class Work:
+    """Client work, counted.
+
+    Attributes:
+        tunings: clients tuned under a tuning rule.
+        mask_steps: gradient steps of learning masks, each on one client's data.
+        pooled, pooled_steps, pooled_examples: clients in pools that are trained on together, the gradient steps of that, and
+            the examples that they go through.
+        evaluations: served models scored on a client to choose a setting.
+    """
+
+    tunings: int = 0
+    mask_steps: int = 0
+    pooled: int = 0
+    pooled_steps: int = 0
+    pooled_examples: int = 0
+    evaluations: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)})
+
+    def gradient_steps(self, tuning: TuningSpec) -> int:
+        return self.tunings * tuning.steps + self.mask_steps + self.pooled_steps
+
+
+Members = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Who leaves at it, and who stays."""
+
+    leaving: Members
+    staying: Members
+
+
+def strategies_of(scenario: Scenario, seed: int) -> dict[str, Strategy[Any]]:
+    """The scenario's strategies by label; they touch no file."""
+    return {spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, Path()) for spec in scenario.strategies}
+
+
+def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release]:
+    """The releases of a stream, in order."""
+    found, staying = [], clients
+    for batch in stream.releases(stream.draw(scenario.stream, clients, seed), scenario.stream.release.every):
+        leaving = tuple(request.client for request in batch)
+        staying = tuple(client for client in staying if client not in leaving)
+        found.append(Release(leaving, staying))
+    return found
+
+
+def left(scenario: Scenario, clients: Members, seed: int) -> Members:
+    """Who is there after the stream."""
+    releases = releases_of(scenario, clients, seed)
+    return releases[-1].staying if releases else clients
+
+
+# -- work -------------------------------------------------------------------------------------------------------------
+
+TUNED_AGAIN: dict[str, Callable[[Release], int]] = {
+    "erase": lambda release: 0,
+    "subtract": lambda release: len(release.leaving),
+    "relearn": lambda release: len(release.leaving),
+    "rebuild": lambda release: len(release.staying),
+    "retrain": lambda release: 0,
+    "edit": lambda release: 0,
+}
+"""Clients tuned again at a release, by deletion rule; further work is that of localizing."""
+
+LOCALIZING: dict[str, Callable[[Any, Members, Members], Work | None]] = {
+    "erase": lambda strategy, before, after: choosing(strategy, len(after)),
+    "subtract": lambda strategy, before, after: choosing(strategy, len(after)),
+    "relearn": lambda strategy, before, after: (
+        choosing(strategy, len(after)) + Work(mask_steps=strategy.parameters.steps * len(after))
+    ),
+    "rebuild": lambda strategy, before, after: choosing(strategy, len(after)),
+    "retrain": lambda strategy, before, after: retraining(strategy, before, after),
+    "edit": lambda strategy, before, after: editing(strategy, before, after),
+}
+"""What a strategy asks of its clients before a release, by deletion rule, if it was members ``before`` that it knew."""
+
+
+def learning(strategy: Strategy[Any], members: Members) -> Work | None:
+    """All members join, and the strategy localizes; None where the strategy's price is not known here."""
+    own = localizing(strategy, (), members)
+    return own and Work(tunings=len(members) if strategy.tuning else 0) + own
+
+
+def forgetting(strategy: Strategy[Any], releases: Sequence[Release]) -> Work | None:
+    """A whole stream of releases, the same way."""
+    total = Work()
+    for release in releases:
+        own = localizing(strategy, (*release.leaving, *release.staying), release.staying)
+        if own is None:
+            return None
+        total += Work(tunings=TUNED_AGAIN[strategy.deletion](release)) + own
+    return total
+
+
+def from_scratch(strategy: Strategy[Any], releases: Sequence[Release]) -> Work | None:
+    """What forgetting would cost by learning again from those who stay at each release: tuning all, or what it does."""
+    if strategy.tuning:
+        return Work(tunings=sum(len(release.staying) for release in releases))
+    parts = [learning(strategy, release.staying) for release in releases]
+    return None if None in parts else sum((part for part in parts if part), Work())
+
+
+def localizing(strategy: Strategy[Any], before: Members, after: Members) -> Work | None:
+    """What it takes until the models of these members can be served; None where it is not known here."""
+    return LOCALIZING[strategy.deletion](strategy, before, after) if strategy.deletion in LOCALIZING else None
+
+
+def choosing(strategy: Strategy[Any], members: int) -> Work:
+    """A parameter that holds several values is a grid, of which one is chosen by scores; of two grids, all pairs."""
+    parameters = strategy.parameters
+    values = math.prod(len(value) for value in vars(parameters).values() if isinstance(value, tuple))
+    if hasattr(parameters, "grid"):
+        values = len(parameters.grid)
+    return Work(evaluations=values * min(members, MOST_CLIENTS) if values > 1 else 0)
+
+
+def retraining(strategy: Strategy[Any], before: Members, after: Members) -> Work | None:
+    """Training on pooled data: all of it, or of SISA the shards from the first slice on whose members are others."""
+    p = strategy.parameters
+    if isinstance(strategy, Central):
+        return _pool(p.steps, p.batch, len(after)) if set(before) != set(after) else Work()
+    if not isinstance(strategy, Sisa):
+        return None
+    total = Work()
+    for old, new in zip(slices(strategy, before), slices(strategy, after), strict=True):
+        changed = [stage for stage in range(p.slices) if old[stage] != new[stage]]
+        for stage in range(changed[0], p.slices) if changed else ():
+            if new[stage]:
+                total += _pool(p.steps, p.batch, sum(map(len, new[: stage + 1])))
+    return total
+
+
+def editing(strategy: Strategy[Any], before: Members, after: Members) -> Work | None:
+    """A central model, or an edit of it with the data of those who leave."""
+    p, gone = strategy.parameters, len(set(before) - set(after))
+    if not after or not set(after) <= set(before):
+        return _pool(p.steps, p.batch, len(after))
+    if not gone:
+        return Work()
+    if isinstance(strategy, GradientAscent):
+        return _pool(p.edit_steps, p.edit_batch, gone)
+    if isinstance(strategy, L1Sparse):
+        return _pool(p.edit_steps, p.edit_batch, len(after))
+    if isinstance(strategy, Salun):  # two batches a step, and one pass to find the salient entries
+        return _pool(2 * p.edit_steps + 1, p.edit_batch, gone + len(after))
+    if isinstance(strategy, NegMerge):
+        tries = p.tunings if p.merge == "best" else 1
+        scored = Work(evaluations=tries * len(LAMBDAS) * (min(len(after), MOST_CLIENTS) + gone))
+        return _pool(p.tunings * p.edit_steps, p.edit_batch, gone, p.tunings) + scored
+    return None
+
+
+def _pool(steps: int, batch: int, clients: int, times: int = 1) -> Work:
+    """So many steps on the data of so many clients, who are asked so many times."""
+    return Work(pooled=times * clients, pooled_steps=steps, pooled_examples=steps * batch) if clients else Work()
+
+
+def slices(strategy: Sisa, members: Members) -> list[list[list[str]]]:
+    """The members of every slice of every shard; those of a name that is not there are empty."""
+    p, seed = strategy.parameters, strategy.seed
+    shards: list[list[list[str]]] = [[[] for _ in range(p.slices)] for _ in range(p.shards)]
+    for client in sorted(members):
+        shards[number(client, p.shards, seed)][number(f"slice of {client}", p.slices, seed)].append(client)
+    return shards
+
+
+def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dict[Rule, int]] | None:
+    """What is really done for one seed, and its tunings by rule: each client tuned once per rule, vectors derived once per
+    rule, every strategy's own work, evaluation and audit. None where the price of a strategy is not known."""
+    strategies, releases = strategies_of(scenario, seed), releases_of(scenario, everybody, seed)
+    stayed = left(scenario, everybody, seed)
+    audits = [stayed] * len(scenario.audit)
+    tuned = len(everybody) + sum(map(len, audits))
+    rules: dict[Rule, int] = {strategy.tuning: tuned for strategy in strategies.values() if strategy.tuning}
+    for rule in {strategy.tuning for strategy in strategies.values() if strategy.deletion in DERIVES}:
+        rules[rule] += len(everybody) - len(stayed)
+    gone = list(itertools.accumulate(len(release.leaving) for release in releases))
+    published = [everybody] + [
+        release.staying
+        for release, count in zip(releases, gone, strict=True)
+        if count in (scenario.stream.evaluate_after or ())
+    ]
+    done = Work(tunings=sum(rules.values()))
+    for strategy in strategies.values():
+        steps = [
+            ((), everybody),
+            *(((*r.leaving, *r.staying), r.staying) for r in releases),
+            *(((), each) for each in audits),
+        ]
+        for before, after in steps:
+            own = localizing(strategy, before, after)
+            if own is None:
+                return None
+            done += own
+        done += Work(evaluations=sum(len(everybody) * served_models(strategy, members) for members in published))
+    return done, rules
+
+
+def served_models(strategy: Strategy[Any], members: Members) -> int:
+    """How many models answer for a client: the shards that somebody is in, or one."""
+    if not isinstance(strategy, Sisa):
+        return 1
+    return max(1, sum(any(shard) for shard in slices(strategy, members)))

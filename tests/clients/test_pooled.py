@@ -1,0 +1,191 @@
+"""Pooled training against plain fine-tuning of the saved module, on exactly the examples that each step was given."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_tuning import plain_loss
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from clients import tuning
+from clients.data.dataset import Dataset, Example, LabelSet, Shard
+from clients.errors import InputError
+from clients.jobs import Site
+from clients.models.tiny_gpt2 import folder_of
+from clients.pooled import Term, Trained, Training, _pool, train
+from clients.settings import TuningSpec
+
+SPEC = TuningSpec(lr=0.01, betas=(0.8, 0.95), eps=1e-6)
+LEFT, STAY = ("u2", "u5"), ("u0", "u1", "u7")
+
+
+def pool(site: Site, clients: Sequence[str]) -> list[Example]:
+    return [example for client in clients for example in site.dataset.shard(client).train]
+
+
+def recorded(site: Site, training: Training, start: np.ndarray | None = None) -> tuple[Trained, list[list[Example]]]:
+    """The result, and the examples of each batch in turn."""
+    seen: list[list[Example]] = []
+    whole = site.model.encode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.model, "encode", lambda examples: seen.append(list(examples)) or whole(examples))
+        trained = train(site.model, site.dataset, training, SPEC, 5, start)
+    assert torch.equal(site.model.flat, site.model.theta0)
+    return trained, seen
+
+
+def plain_training(
+    site: Site,
+    steps: list[list[tuple[float, list[Example]]]],
+    rate: float = 1.0,
+    l1: float = 0.0,
+    mask: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    """Adam on Σ weight · loss + l1 · ‖θ − θ0‖₁ by autograd, tensor by tensor, gradients times the mask."""
+    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
+    sizes = [p.numel() for p in tuned]
+    base = [p.detach().clone() for p in tuned]
+    if start is not None:
+        for p, piece in zip(tuned, torch.from_numpy(start).split(sizes), strict=True):
+            p.data += piece.view_as(p)
+    before = [p.detach().clone() for p in tuned]
+    moves = torch.ones(sum(sizes)) if mask is None else torch.from_numpy(mask.astype(np.float32))
+    optimizer = torch.optim.Adam(tuned, lr=SPEC.lr * rate, betas=SPEC.betas, eps=SPEC.eps)
+    for terms in steps:
+        optimizer.zero_grad()
+        for weight, batch in terms:
+            (weight * plain_loss(module, tokenizer, batch)).backward()
+        if l1:  # autograd's |x| has slope 0 at 0
+            (l1 * torch.stack([(p - p0).abs().sum() for p, p0 in zip(tuned, base, strict=True)]).sum()).backward()
+        for p, piece in zip(tuned, moves.split(sizes), strict=True):
+            assert p.grad is not None
+            p.grad *= piece.view_as(p)
+        optimizer.step()
+    return torch.cat([(p - p0).detach().flatten() for p, p0 in zip(tuned, before, strict=True)]).numpy()
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for the order of floating sums, which Adam does not enlarge beyond a small part of a step."""
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5)
+    assert np.abs(expected).max() > 0.01
+
+
+def test_a_pool_in_whole_batches_is_one_large_client(site: Site) -> None:
+    """Bit for bit what ``tune`` makes of a shard with all their examples."""
+    training = Training(terms=(Term(clients=STAY),), steps=3, batch=100)
+    trained = train(site.model, site.dataset, training, SPEC, 5)
+    spec = SPEC.model_copy(update={"steps": 3, "batch": "full"})
+    one = tuning.tune(site.model, Shard("all", tuple(pool(site, STAY))), "plain", spec, 5)
+    assert trained.vector.tobytes() == one.vector.tobytes()
+    assert (trained.tokens, trained.loss) == (one.tokens, one.loss)
+    assert training.gradients == 3
+
+
+def test_batches_go_through_the_pool_and_follow_from_its_members(site: Site) -> None:
+    training = Training(terms=(Term(clients=STAY),), steps=6, batch=3, rate=0.5)
+    trained, seen = recorded(site, training)
+    assert [len(batch) for batch in seen] == [3] * 6
+    assert Counter(e for batch in seen for e in batch) == Counter(2 * pool(site, STAY))  # nine examples, two epochs
+    same(trained.vector, plain_training(site, [[(1.0, batch)] for batch in seen], rate=0.5))
+    turned = train(site.model, site.dataset, training.model_copy(update={"terms": (Term(clients=STAY[::-1]),)}), SPEC, 5)
+    assert turned.vector.tobytes() == trained.vector.tobytes()
+    for other in ({"order": 1}, {"terms": (Term(clients=(*STAY, "u3")),)}):
+        _, differently = recorded(site, training.model_copy(update=other))
+        assert differently[:3] != seen[:3]
+
+
+def test_ascent_from_a_start_climbs(site: Site) -> None:
+    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    training = Training(terms=(Term(clients=LEFT, weight=-1.0),), steps=5, batch=2)
+    trained, seen = recorded(site, training, start)
+    same(trained.vector, plain_training(site, [[(-1.0, batch)] for batch in seen], start=start))
+
+    def loss(added: np.ndarray) -> float:
+        site.model.assign(site.model.theta0.numpy() + added)
+        with torch.no_grad():
+            found = float(site.model.loss(site.model.encode(pool(site, LEFT))))
+        site.model.reset()
+        return found
+
+    assert loss(start + trained.vector) > loss(start) + 0.1
+    assert trained.loss < 0  # of what is minimised
+
+
+def test_l1_pulls_towards_the_base_model(site: Site) -> None:
+    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    training = Training(terms=(Term(clients=STAY),), steps=4, batch=3, l1=0.05)
+    trained, seen = recorded(site, training, start)
+    expected = plain_training(site, [[(1.0, batch)] for batch in seen], l1=0.05, start=start)
+    off = np.abs(trained.vector - expected) > 2e-5  # at θ0 itself rounding decides the sign of the subgradient
+    assert off.mean() < 0.01
+    assert np.abs(start + trained.vector).sum() < 0.5 * np.abs(start).sum()
+
+
+def test_random_answers_by_salient_entries_alone(site: Site) -> None:
+    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    terms = (Term(clients=LEFT, relabelled=True), Term(clients=STAY, weight=0.5))
+    training = Training(terms=terms, steps=4, batch=4, salient=0.3)
+    trained, seen = recorded(site, training, start)
+    assert training.gradients == 4 * 2 + 1
+    first, rest = seen[:2], seen[2:]  # six examples of the leavers, four at a time, to find the salient entries
+    assert [e for batch in first for e in batch] == pool(site, LEFT)
+    forget, retain = rest[::2], rest[1::2]
+    truth = {e.prompt: e.answer for e in pool(site, LEFT)}
+    answers = {e.answer for e in pool(site, (*LEFT, *STAY))}
+    for example in (e for batch in forget for e in batch):
+        assert example.answer != truth[example.prompt]
+        assert example.answer in answers
+    assert all(e in pool(site, STAY) for batch in retain for e in batch)
+
+    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
+    for p, piece in zip(tuned, torch.from_numpy(start).split([p.numel() for p in tuned]), strict=True):
+        p.data += piece.view_as(p)
+    sum(plain_loss(module, tokenizer, batch) * len(batch) / 6 for batch in first).backward()  # type: ignore[union-attr]
+    gradient = torch.cat([p.grad.flatten() for p in tuned if p.grad is not None]).abs().numpy()
+    mask = gradient >= np.sort(gradient[gradient > 0])[::-1][round(0.3 * np.count_nonzero(gradient)) - 1]
+    moved = trained.vector != 0
+    assert (moved & ~mask).sum() <= 2  # entries at the edge, where rounding decides
+    assert moved.sum() > 0.95 * mask.sum()
+    expected = plain_training(site, [[(1.0, f), (0.5, r)] for f, r in zip(forget, retain, strict=True)], 1, 0, moved, start)
+    same(trained.vector, expected)
+
+
+def test_random_labels_are_other_labels_of_the_same_set(site: Site) -> None:
+    sets = {"a": LabelSet(("x", "y", "z"), ()), "b": LabelSet(("0", "1"), ()), "c": LabelSet(("only",), ())}
+    examples = tuple(Example("?", label, label_set=name) for name, s in sets.items() for label in s.labels * 20)
+    dataset = Dataset((Shard("u", examples), Shard("v", examples[:1])), (), sets)
+    training = Training(terms=(Term(clients=("u",), relabelled=True), Term(clients=("v",))), steps=1, batch=1)
+    found = _pool(dataset, training.terms[0], training, 3)
+    assert found == _pool(dataset, training.terms[0], training, 3)
+    assert _pool(dataset, training.terms[1], training, 3) == [examples[0]]
+    counts = Counter((old.label_set, old.answer, new.answer) for old, new in zip(examples, found, strict=True))
+    assert {key[1:] for key in counts if key[0] == "b"} == {("0", "1"), ("1", "0")}
+    assert {key[1:] for key in counts if key[0] == "c"} == {("only", "only")}
+    assert {key[1:] for key in counts if key[0] == "a"} == {(a, b) for a in "xyz" for b in "xyz" if a != b}
+    assert found != _pool(dataset, training.terms[0], training.model_copy(update={"order": 1}), 3)
+
+
+def test_what_is_not_finite_is_said(site: Site) -> None:
+    training = Training(terms=(Term(clients=LEFT),), steps=3, batch=100, rate=1e38)
+    with pytest.raises(InputError, match="pooled training did not stay finite"):
+        train(site.model, site.dataset, training, SPEC, 5)
+    assert torch.equal(site.model.flat, site.model.theta0)
+    with pytest.raises(ValueError, match="at least 1 item"):
+        Term(clients=())
+
+
+def test_options_do_not_leak_into_each_other(site: Site) -> None:
+    """A weight of 0 is no term; an ℓ1 of 0 is none; all entries salient is no mask."""
+    plain: dict[str, Any] = {"terms": (Term(clients=STAY),), "steps": 3, "batch": 4}
+    one = train(site.model, site.dataset, Training(**plain), SPEC, 5).vector
+    extra = plain | {"terms": (*plain["terms"], Term(clients=LEFT, weight=0.0)), "l1": 0.0, "salient": 1.0}
+    two = train(site.model, site.dataset, Training(**extra), SPEC, 5).vector
+    np.testing.assert_allclose(two, one, atol=1e-7)

@@ -1,0 +1,195 @@
+"""Pooled training in the simulator: retraining is exact at its true price, edits are not and never pass for it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from test_run import records_of, summary_of
+from tiny_scenario import CENTRAL_STEPS, EDIT_STEPS, POOLED, tiny
+from typer.testing import CliRunner
+
+from clients.data.dataset import Shard
+from clients.jobs import open_site
+from clients.tuning import tune
+from sim.cli import app
+from sim.forget import forget
+from sim.run import run_scenario
+from sim.scenario_file import load_scenario
+from sim.stream import draw
+from sim.system import build
+from sim.verify import verify
+from strategies.clusters import number
+from strategies.sisa import checkpoint
+
+NEGATED = ["negmerge", "best", "uniform", "ties", "magmax"]
+EXACT, APPROXIMATE = ["central", "sisa"], [*NEGATED, "gradient_ascent", "salun", "l1_sparse"]
+CLIENTS = [f"u{i}" for i in range(8)]
+ONE_EACH = [entry for entry in POOLED if "merge" not in next(iter(entry.values()))]
+SISA_STEPS = 2
+VARIANTS, LAMBDAS = 3, 21
+
+
+@pytest.fixture(scope="module")
+def pooled(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, not to be changed: 4 deletions in 2 releases of 2."""
+    return run_scenario(tiny(strategies=["zero_shot", *POOLED]), tmp_path_factory.mktemp("pooled") / "run")
+
+
+def gone_after(run: Path) -> list[set[str]]:
+    """Who is gone after each release."""
+    first, second = (set(record["clients"]) for record in records_of(run, "release"))
+    return [first, first | second]
+
+
+def test_retraining_is_exact_and_edits_never_are(pooled: Path) -> None:
+    told = summary_of(pooled)["strategies"]
+    assert list(told) == ["zero_shot", *EXACT, *APPROXIMATE]
+    for label in EXACT:
+        assert (told[label]["exactness"], told[label]["deletion"], told[label]["bitwise_equal"]) == (
+            "exact",
+            "retrain",
+            True,
+        )
+    for label in APPROXIMATE:
+        found = (told[label]["exactness"], told[label]["deletion"], told[label]["bitwise_equal"])
+        assert found == ("approximate", "edit", False)
+    findings, traces = verify(pooled)
+    assert {f.label: f.equal for f in findings} == {"zero_shot": True} | dict.fromkeys(EXACT, True) | dict.fromkeys(
+        APPROXIMATE, False
+    )
+    assert traces == []
+    result = CliRunner().invoke(app, ["verify", str(pooled)])
+    assert (result.exit_code, "Verified: 3 exact states" in result.output) == (0, True)
+
+
+def test_nothing_of_the_forgotten_is_named_in_the_state(pooled: Path) -> None:
+    for path in (pooled / "state" / "7" / "strategies").rglob("chosen.json"):
+        named = {client for client in gone_after(pooled)[-1] if f'"{client}"' in path.read_text()}
+        assert named == set(), path
+
+
+def test_costs(pooled: Path) -> None:
+    """Central: all steps again at each release. SISA: what the leavers were in. Edits: as their headers say."""
+    told = summary_of(pooled)["strategies"]
+    assert told["central"]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * CENTRAL_STEPS}
+    assert told["central"]["client_tunings"] == 8 + 6 + 4
+
+    place = {c: (number(c, 2, 7), number(f"slice of {c}", 2, 7)) for c in CLIENTS}
+    learn = SISA_STEPS * len(set(place.values()))
+    steps, before = 0, set[str]()
+    for gone in gone_after(pooled):
+        stay = [c for c in CLIENTS if c not in gone]
+        for shard in (0, 1):
+            first = min((place[c][1] for c in gone - before if place[c][0] == shard), default=2)
+            steps += SISA_STEPS * len({place[c] for c in stay if place[c][0] == shard and place[c][1] >= first})
+        before = gone
+    assert told["sisa"]["gradient_steps"] == {"learn": learn, "forget": steps}
+    assert steps < 2 * learn
+
+    evaluations = sum(LAMBDAS * (2 + stay) for stay in (6, 4))  # two leave at each release
+    for label in NEGATED:
+        assert told[label]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * VARIANTS * EDIT_STEPS}
+        tried = VARIANTS if label == "best" else 1
+        assert told[label]["evaluations"] == {"learn": 0, "forget": tried * evaluations}
+        assert told[label]["client_tunings_forget"] == 2 * VARIANTS * 2
+    forget = {label: told[label]["gradient_steps"]["forget"] for label in ("gradient_ascent", "salun", "l1_sparse")}
+    assert forget == {"gradient_ascent": 2 * EDIT_STEPS, "salun": 2 * (2 * EDIT_STEPS + 1), "l1_sparse": 2 * EDIT_STEPS}
+
+
+def test_storage_is_one_model_or_one_per_checkpoint(pooled: Path) -> None:
+    told, size = summary_of(pooled)["strategies"], summary_of(pooled)["parameters"]["tunable"]
+    for label in ("central", *APPROXIMATE):
+        assert 4 * size < told[label]["storage_bytes"] < 4 * size + 200
+    stay = [c for c in CLIENTS if c not in gone_after(pooled)[-1]]
+    stages = {(number(c, 2, 7), number(f"slice of {c}", 2, 7)) for c in stay}
+    assert 4 * size * len(stages) < told["sisa"]["storage_bytes"] < (4 * size + 200) * len(stages)
+
+
+def test_the_saved_central_model_is_the_pool_of_who_stayed_tuned_here(tmp_path: Path) -> None:
+    """Independent of the pooled code: batches as large as the pool make it one client's ordinary tuning."""
+    central = {"central": {"steps": 3, "batch": 100}}
+    sisa = {"sisa": {"shards": 2, "slices": 1, "steps": 3, "batch": 100}}
+    run = run_scenario(tiny(strategies=[central, sisa], audit=[]), tmp_path / "run")
+    scenario = load_scenario(str(run / "scenario.yaml"))
+    site = open_site(scenario.settings(7))
+    stay = [c for c in CLIENTS if c not in gone_after(run)[-1]]
+
+    def together(clients: list[str]) -> np.ndarray:
+        examples = tuple(example for client in clients for example in site.dataset.shard(client).train)
+        return tune(site.model, Shard("pool", examples), "plain", site.settings.tuning, 7).vector
+
+    system = build(scenario, 7, run / "state" / "7", load=True)
+    np.testing.assert_array_equal(system.strategies["central"].merged(), together(stay))
+    shards = [shard for shard in (0, 1) if any(number(c, 2, 7) == shard for c in stay)]
+    models = [together([c for c in stay if number(c, 2, 7) == shard]) for shard in shards]
+    for shard, vector in zip(shards, models, strict=True):
+        np.testing.assert_array_equal(system.strategies["sisa"].vector(checkpoint(shard, 0)), vector)
+
+    rows = pq.read_table(run / "metrics.parquet").to_pylist()
+    last = {(r["strategy"], r["client"]): r["value"] for r in rows if r["deleted"] == 4}
+    for client in CLIENTS:
+        examples = site.dataset.shard(client).evaluated
+        each = []
+        for vector in models:
+            site.model.assign(site.model.theta0.numpy() + vector)
+            each.append(site.model.values(examples))
+        site.model.reset()
+        assert last["sisa", client] == pytest.approx(float(np.mean(each)), rel=1e-6)
+
+
+def test_without_deletions_an_edited_model_is_the_central_one(tmp_path: Path) -> None:
+    run = run_scenario(tiny(strategies=POOLED, stream={"requests": 0}), tmp_path / "run")
+    told = summary_of(run)["strategies"]
+    assert all(strategy["bitwise_equal"] for strategy in told.values())
+    assert len({json.dumps(told[label]["accuracy"]) for label in ("central", *APPROXIMATE)}) == 1
+
+
+def test_edits_remember_the_order_and_retraining_does_not(tmp_path: Path) -> None:
+    digests: list[dict[str, Any]] = []
+    for name, leaving in (("one", ("u1", "u6")), ("other", ("u6", "u1"))):
+        run = run_scenario(tiny(strategies=ONE_EACH, audit=[], stream={"requests": 0}), tmp_path / name)
+        for client in leaving:
+            costs = forget(run, client)
+        assert costs["central"].gradient_steps == CENTRAL_STEPS
+        assert costs["salun"].gradient_steps == 2 * EDIT_STEPS + 1
+        digests.append({label: s["state_digest"] for label, s in summary_of(run)["strategies"].items()})
+    same = {label for label, found in digests[0].items() if found == digests[1][label]}
+    assert same == set(EXACT)
+
+
+def test_everybody_may_leave(tmp_path: Path) -> None:
+    scenario = tiny(strategies=["zero_shot", *ONE_EACH], stream={"requests": 8, "release": {"every": 5}})
+    assert len(draw(scenario.stream, tuple(CLIENTS), 7)) == 8
+    told = summary_of(run_scenario(scenario, tmp_path / "run"))["strategies"]
+    for label, strategy in told.items():
+        assert strategy["accuracy"]["forgotten_after"] == told["zero_shot"]["accuracy"]["forgotten_after"], label
+        assert strategy["storage_bytes"] == 0, label
+
+
+def test_edits_lower_the_score_of_the_forgotten(tmp_path: Path) -> None:
+    """With a model that has learned something; NegMerge keeps 95 % of the members' score, all seven of whom are asked."""
+    central = {"steps": 80, "batch": 24}
+    strategies: list[Any] = [
+        "zero_shot",
+        {"negmerge": central | {"tunings": 5}},
+        {"gradient_ascent": central},
+        {"salun": central},
+    ]
+    run = run_scenario(
+        tiny(strategies=strategies, stream={"requests": 1}, tuning={"steps": 3, "lr": 0.02}, audit=[]), tmp_path / "run"
+    )
+    told = {label: strategy["accuracy"] for label, strategy in summary_of(run)["strategies"].items()}
+    zero = told.pop("zero_shot")["forgotten_before"]
+    for label, found in told.items():
+        assert found["forgotten_before"] > 2 * zero, label
+        assert found["forgotten_after"] < 0.95 * found["forgotten_before"], label
+    kept = told["negmerge"]
+    members_before = (8 * kept["held_in_before"] - kept["forgotten_before"]) / 7
+    assert kept["held_in_after"] >= 0.949 * members_before
+    system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
+    chosen = system.strategies["negmerge"].chosen
+    assert 0 < chosen["lambda"] <= 1
+    assert 0 < chosen["kept_share"] < 0.9
