@@ -7,7 +7,7 @@ demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow

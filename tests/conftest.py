@@ -17,6 +17,13 @@ from clients.jobs import Site, open_site  # noqa: E402
 from clients.settings import Settings  # noqa: E402
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several test processes a file stays in one of them, for its fixtures; those that start Ray share one."""
+    for item in items:
+        ray = item.path.name in ("test_transports.py", "test_workers.py")
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else item.path.name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder for base models made here; in the environment, so that worker processes use it too."""

@@ -45,10 +45,20 @@ def test_cohorts_do_not_matter_inline(inline: dict[str, Any], tmp_path: Path) ->
     assert states({"kind": "inline", "cohort": 4}, tmp_path / "run") == inline
 
 
+# Both numbers of workers and both sizes of cohorts with each transport; the other pairs are slow tests.
+FAST = {"ray": {(1, 4), (2, 1)}, "flower": {(1, 1), (2, 4)}}
+
+
 @pytest.mark.usefixtures("ray_here")
-@pytest.mark.parametrize("cohort", [1, 4])
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("learn", "stream"), [("ray", "ray"), ("flower", "flower")])
+@pytest.mark.parametrize(
+    ("learn", "stream", "count", "cohort"),
+    [
+        pytest.param(kind, kind, count, cohort, marks=[] if (count, cohort) in FAST[kind] else pytest.mark.slow)
+        for kind in ("ray", "flower")
+        for count in (1, 2)
+        for cohort in (1, 4)
+    ],
+)
 def test_every_transport_gives_the_same_state(
     inline: dict[str, Any], learn: str, stream: str, count: int, cohort: int, tmp_path: Path
 ) -> None:
