@@ -11,12 +11,11 @@ and turbot are people, as are ``Abbott``, ``robothead`` and ``botany``. A person
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 from clients.data import dealing
 from clients.data.dataset import Dataset, columns
-from clients.data.table import dataset_of, read
+from clients.data.table import asked_labels, dataset_of, read
 from clients.data_specs import RedditData
 from clients.errors import InputError
 
@@ -54,27 +53,13 @@ def load(spec: RedditData, seed: int) -> Dataset:
             )
         rows = people
     table = table.take(rows)
-    labels = _labels(table[SUBREDDIT].to_pylist(), spec)
+    labels = asked_labels(table[SUBREDDIT].to_pylist(), spec.subreddits, "data.subreddits", spec.source)
     chosen = set(labels)
     table = table.take([row for row, label in enumerate(table[SUBREDDIT].to_pylist()) if label in chosen])
     notes.append(f"{len(table)} of {len(rows)} comments are in the {len(labels)} subreddits that are labels.")
     return dataset_of(
         table, _dealt(table[AUTHOR].to_pylist(), table[SUBREDDIT].to_pylist(), spec, seed), spec, labels, notes, seed
     )
-
-
-def _labels(subreddits: Sequence[str], spec: RedditData) -> list[str]:
-    """The subreddits that are labels: as listed, or the most frequent first, ties by name."""
-    counts = Counter(subreddits)
-    if isinstance(spec.subreddits, int):
-        order = sorted(counts, key=lambda name: (-counts[name], name))
-        if len(order) < spec.subreddits:
-            raise InputError(f"data.subreddits: {spec.subreddits} asked for, {spec.source} has comments in {len(order)}")
-        return order[: spec.subreddits]
-    missing = [name for name in spec.subreddits if name not in counts]
-    if missing:
-        raise InputError(f"data.subreddits: {spec.source} has no comment of a person in {missing[0]!r}")
-    return list(spec.subreddits)
 
 
 def _dealt(authors: Sequence[str], subreddits: Sequence[str], spec: RedditData, seed: int) -> dict[str, list[int]]:

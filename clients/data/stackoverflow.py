@@ -6,13 +6,12 @@ be *the* answer. HTML in a post is reduced to its text; text without tags stays 
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
 from clients.data import dealing
 from clients.data.dataset import Dataset, columns
-from clients.data.table import dataset_of, read, with_column
+from clients.data.table import asked_labels, dataset_of, read, with_column
 from clients.data_specs import StackOverflowData
 from clients.errors import InputError
 
@@ -38,7 +37,7 @@ def load(spec: StackOverflowData, seed: int) -> Dataset:
     tags = [_tags(value) for value in table[spec.tags_column].to_pylist()]
     single = [row for row, mine in enumerate(tags) if len(mine) == 1]
     notes.append(f"{len(single)} of {len(tags)} posts have exactly one tag.")
-    labels = _labels([tags[row][0] for row in single], spec)
+    labels = asked_labels([tags[row][0] for row in single], spec.tags, "data.tags", spec.source)
     chosen = set(labels)
     rows = [row for row in single if tags[row][0] in chosen]
     notes.append(f"{len(rows)} of them have one of the {len(labels)} tags that are labels.")
@@ -78,17 +77,3 @@ class _Reader(HTMLParser):
 def _tags(value: str | Sequence[str]) -> list[str]:
     """Tags of a post: a list of them, or one text as in ``<a><b>``, ``a b``, ``a|b`` or ``a,b``."""
     return [tag for tag in re.split(r"[<>|,\s]+", value) if tag] if isinstance(value, str) else list(value)
-
-
-def _labels(tags: Sequence[str], spec: StackOverflowData) -> list[str]:
-    """The tags that are labels: as listed, or the most frequent of the single ones first, ties by name."""
-    counts = Counter(tags)
-    if isinstance(spec.tags, int):
-        order = sorted(counts, key=lambda tag: (-counts[tag], tag))
-        if len(order) < spec.tags:
-            raise InputError(f"data.tags: {spec.tags} asked for, {spec.source} has {len(order)} tags that a post has alone")
-        return order[: spec.tags]
-    missing = [tag for tag in spec.tags if tag not in counts]
-    if missing:
-        raise InputError(f"data.tags: {spec.source} has no post with the tag {missing[0]!r} alone")
-    return list(spec.tags)

@@ -4,6 +4,7 @@ Also what the loaders of texts share: :func:`read` keeps the table in Arrow, so 
 Python object per cell, and :func:`dataset_of` makes examples of the rows of the clients that are used only.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,28 @@ def with_column(table: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
     """The table with a column of texts added, or put in place of the one of that name."""
     rest = table.drop_columns([name]) if name in table.column_names else table
     return rest.append_column(name, pa.array(values, pa.large_string()))
+
+
+def asked_labels(found: Sequence[str], asked: int | Sequence[str], key: str, source: str) -> list[str]:
+    """The labels that a scenario asks for: those listed, or as many of the most frequent ones, ties by name.
+
+    Args:
+        found: label of each usable row.
+        key: the scenario's, for errors.
+
+    Raises:
+        InputError: there are not so many, or a listed one is not there.
+    """
+    counts = Counter(found)
+    if isinstance(asked, int):
+        order = sorted(counts, key=lambda name: (-counts[name], name))
+        if len(order) < asked:
+            raise InputError(f"{key}: {asked} asked for, {source} has usable rows of {len(order)}")
+        return order[:asked]
+    missing = [name for name in asked if name not in counts]
+    if missing:
+        raise InputError(f"{key}: {source} has no usable row of {missing[0]!r}")
+    return list(asked)
 
 
 def dataset_of(

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
-from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
+from clients.models.classifier import HeadedModel
+from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
 from clients.settings import ModelSpec
 
@@ -73,7 +74,7 @@ class Classifier(nn.Module):
         return self.classifier(pixel_values=pixels).logits
 
 
-class ImageModel(BaseModel):
+class ImageModel(HeadedModel):
     """``Clip`` or ``Classifier``, flat."""
 
     def __init__(
@@ -111,33 +112,6 @@ class ImageModel(BaseModel):
             found.append(Picture(one, start + labels.index(example.answer), (start, start + len(labels)), self.tokens))
         return found
 
-    def loss(self, batch: list[Picture]) -> torch.Tensor:
-        return cross_entropy(self._logits(batch), self._labels(batch))
-
-    def weight(self, batch: list[Picture]) -> int:
-        return len(batch)
-
-    @torch.no_grad()
-    def values(self, examples: Sequence[Example]) -> list[float]:
-        """1 where the right class has the largest logit of its data set's classes, else 0."""
-        right: list[float] = []
-        encoded = self.encode(examples)
-        for start in range(0, len(encoded), SCORED_AT_ONCE):
-            batch = encoded[start : start + SCORED_AT_ONCE]
-            with self.computing():
-                right += (self._logits(batch).argmax(1) == self._labels(batch)).float().tolist()
-        return right
-
-    @torch.no_grad()
-    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """Softmax over the labels of the data set; 0 for those of other sets."""
-        found = []
-        encoded = self.encode(examples)
-        for start in range(0, len(encoded), SCORED_AT_ONCE):
-            with self.computing():
-                found.append(self._logits(encoded[start : start + SCORED_AT_ONCE]).double().softmax(1).cpu().numpy())
-        return np.concatenate(found), np.array([one.label for one in encoded])
-
     @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees; fp32 [width]."""
@@ -146,10 +120,7 @@ class ImageModel(BaseModel):
     def _pixels(self, batch: list[Picture]) -> torch.Tensor:
         return torch.stack([picture.pixels for picture in batch]).to(self.device)
 
-    def _labels(self, batch: list[Picture]) -> torch.Tensor:
-        return torch.tensor([picture.label for picture in batch], device=self.device)
-
-    def _logits(self, batch: list[Picture]) -> torch.Tensor:
+    def logits(self, batch: list[Picture]) -> torch.Tensor:
         logits = self.module(self._pixels(batch)).float()
         bounds = torch.tensor([picture.rows for picture in batch], device=self.device)
         row = torch.arange(logits.shape[1], device=self.device)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from clients import text
 from clients.data.dataset import Example, LabelSet
-from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
+from clients.models.classifier import HeadedModel
+from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
 from clients.settings import ModelSpec
 
@@ -36,7 +36,7 @@ class Classified:
         return len(self.ids)
 
 
-class TextClassifier(BaseModel):
+class TextClassifier(HeadedModel):
     """A causal or encoder-decoder language model with a classification head instead of its LM head."""
 
     def __init__(
@@ -59,42 +59,12 @@ class TextClassifier(BaseModel):
         numbers = [self.label_set.labels.index(e.answer) for e in examples]
         return [Classified(tuple(ids), number) for ids, number in zip(prompts, numbers, strict=True)]
 
-    def loss(self, batch: list[Classified]) -> torch.Tensor:
-        return cross_entropy(self._logits(batch), self._labels(batch))
-
-    def weight(self, batch: list[Classified]) -> int:
-        return len(batch)
-
-    @torch.no_grad()
-    def values(self, examples: Sequence[Example]) -> list[float]:
-        """1 where the right label has the largest logit, else 0."""
-        right: list[float] = []
-        encoded = self.encode(examples)
-        for start in range(0, len(encoded), SCORED_AT_ONCE):
-            batch = encoded[start : start + SCORED_AT_ONCE]
-            with self.computing():
-                right += (self._logits(batch).argmax(1) == self._labels(batch)).float().tolist()
-        return right
-
-    @torch.no_grad()
-    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """Softmax over the labels."""
-        found = []
-        encoded = self.encode(examples)
-        for start in range(0, len(encoded), SCORED_AT_ONCE):
-            with self.computing():
-                found.append(self._logits(encoded[start : start + SCORED_AT_ONCE]).double().softmax(1).cpu().numpy())
-        return np.concatenate(found), np.array([one.label for one in encoded])
-
     @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees; fp32 [width]."""
         return self.mean_in_batches(self.encode(examples), self._hidden)
 
-    def _labels(self, batch: list[Classified]) -> torch.Tensor:
-        return torch.tensor([e.label for e in batch], device=self.device)
-
-    def _logits(self, batch: list[Classified]) -> torch.Tensor:
+    def logits(self, batch: list[Classified]) -> torch.Tensor:
         return self.module["head"](self._hidden(batch)).float()
 
     def _hidden(self, batch: list[Classified]) -> torch.Tensor:

@@ -122,8 +122,8 @@ def test_dealt_as_clamu_does(tmp_path: Path) -> None:
 
 def test_errors(source: str, tmp_path: Path) -> None:
     for options, message in (
-        ({"subreddits": ["tea", "dogs"]}, r"data\.subreddits: .*comments\.jsonl has no comment of a person in 'dogs'"),
-        ({"subreddits": 5}, r"data\.subreddits: 5 asked for, .*comments\.jsonl has comments in 4"),
+        ({"subreddits": ["tea", "dogs"]}, r"data\.subreddits: .*comments\.jsonl has no usable row of 'dogs'"),
+        ({"subreddits": 5}, r"data\.subreddits: 5 asked for, .*comments\.jsonl has usable rows of 4"),
         ({"prompt": "{subreddit}: {body}"}, r"data\.prompt: the last column is the label, {subreddit}, not {body}"),
         ({"prompt": "{title}{subreddit}"}, r"has no column 'title'; its columns are author, subreddit, body, score"),
         (

@@ -93,8 +93,8 @@ def test_errors(tmp_path: Path) -> None:
         ({"prompt": "{Title}{tag}"}, r"has no column 'Title'; its columns are OwnerUserId, Tags, Body"),
         ({"user_column": "user"}, r"has no column 'user'"),
         ({"tags_column": "tags"}, r"has no column 'tags'"),
-        ({"tags": ["python", "list"]}, r"data\.tags: .*posts\.jsonl has no post with the tag 'list' alone"),
-        ({"tags": 5}, r"data\.tags: 5 asked for, .*posts\.jsonl has 4 tags that a post has alone"),
+        ({"tags": ["python", "list"]}, r"data\.tags: .*posts\.jsonl has no usable row of 'list'"),
+        ({"tags": 5}, r"data\.tags: 5 asked for, .*posts\.jsonl has usable rows of 4"),
         (
             {"minimum": 2},
             r"data\.clients: 3 clients asked for, .* has 2\. .* 1 of 3 clients have fewer than data\.minimum = 2",

@@ -50,7 +50,7 @@ def test_logits_loss_and_accuracy_are_clips_among_a_pictures_own_classes(
     folder_of_kind: Folder, expected: list[torch.Tensor]
 ) -> None:
     model = loaded(folder_of_kind("clip"), TWO_SETS)
-    logits = model._logits(model.encode(ALL)).detach()
+    logits = model.logits(model.encode(ALL)).detach()
     losses, right = [], []
     for row, (example, own) in enumerate(zip(ALL, expected, strict=True)):
         kept = logits[row, :3] if example.label_set == "animals" else logits[row, 3:]
@@ -131,8 +131,8 @@ def test_batch_norms_keep_their_statistics(folder_of_kind: Folder) -> None:
         assert torch.equal(value, before[name])
     encoded = model.encode(ANIMAL_PICTURES)
     with torch.no_grad():
-        together = model._logits(encoded)
-        alone = torch.cat([model._logits([one]) for one in encoded])
+        together = model.logits(encoded)
+        alone = torch.cat([model.logits([one]) for one in encoded])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 
 
@@ -163,7 +163,7 @@ def test_classes_of_the_same_names_are_put_in_order(folder_of_kind: Folder, tmp_
     encoded = model.encode(ANIMAL_PICTURES)
     with torch.no_grad():
         own = module(pixel_values=torch.stack([one.pixels for one in encoded])).logits
-        np.testing.assert_allclose(model._logits(encoded), own[:, [1, 2, 0]], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.logits(encoded), own[:, [1, 2, 0]], rtol=1e-5, atol=1e-6)
 
 
 def test_grey_pictures_and_pictures_that_do_not_decode(folder_of_kind: Folder) -> None:

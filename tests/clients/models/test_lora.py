@@ -68,7 +68,7 @@ def test_only_adapters_are_tuned_and_they_change_nothing_at_first(folder_of_kind
 
 def test_logits_at_first_are_the_base_models(folder_of_kind: Folder) -> None:
     model = loaded(folder_of_kind("clip"), TWO_SETS, lora={})
-    for example, row in zip(ANIMAL_PICTURES, model._logits(model.encode(ANIMAL_PICTURES)).detach(), strict=True):
+    for example, row in zip(ANIMAL_PICTURES, model.logits(model.encode(ANIMAL_PICTURES)).detach(), strict=True):
         np.testing.assert_allclose(row[:3], clip_logits(folder_of_kind("clip"), example), rtol=1e-4, atol=1e-4)
 
 

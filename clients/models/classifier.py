@@ -1,0 +1,52 @@
+"""What models with a classification head share, whatever is below it: cross-entropy, accuracy and probabilities."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from clients.data.dataset import Example
+from clients.models.flat import SCORED_AT_ONCE, BaseModel
+
+
+class HeadedModel(BaseModel):
+    """A base model that gives logits; its encoded examples have ``label``, a row of the head."""
+
+    @abstractmethod
+    def logits(self, batch: list[Any]) -> torch.Tensor:
+        """fp32 [batch, rows of the head]; −inf for rows that an example is not told apart from."""
+
+    def loss(self, batch: list[Any]) -> torch.Tensor:
+        return cross_entropy(self.logits(batch), self._labels(batch))
+
+    def weight(self, batch: list[Any]) -> int:
+        return len(batch)
+
+    @torch.no_grad()
+    def values(self, examples: Sequence[Example]) -> list[float]:
+        """1 where the right label has the largest logit, else 0."""
+        right: list[float] = []
+        for batch in self._batches(examples):
+            with self.computing():
+                right += (self.logits(batch).argmax(1) == self._labels(batch)).float().tolist()
+        return right
+
+    @torch.no_grad()
+    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Softmax over the head's rows, 0 where a logit is −inf."""
+        found, right = [], []
+        for batch in self._batches(examples):
+            with self.computing():
+                found.append(self.logits(batch).double().softmax(1).cpu().numpy())
+            right += [one.label for one in batch]
+        return np.concatenate(found), np.array(right)
+
+    def _labels(self, batch: list[Any]) -> torch.Tensor:
+        return torch.tensor([one.label for one in batch], device=self.device)
+
+    def _batches(self, examples: Sequence[Example]) -> list[list[Any]]:
+        encoded = self.encode(examples)
+        return [encoded[start : start + SCORED_AT_ONCE] for start in range(0, len(encoded), SCORED_AT_ONCE)]
