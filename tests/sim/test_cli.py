@@ -1,20 +1,38 @@
-"""The command, as a user types it: in processes of its own."""
+"""The command, as a user types it: in processes of its own, or where only its words matter in this one."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny_scenario import TINY
 
+from sim.cli import main
+
 
 def unmerge(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "unmerge"), *arguments]
     environment = os.environ | {"UNMERGE_CACHE": str(cache), "NO_COLOR": "1"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, output and errors of a command that runs in this process."""
+
+    def type_in(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["unmerge", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return type_in
 
 
 def test_run_verify_forget_and_a_forged_state(cache: Path, tmp_path: Path) -> None:
@@ -73,24 +91,26 @@ for line in lines:
     assert "DIFFERENT" in caught.stdout
 
 
-def test_a_scenario_is_priced_and_other_strategies_are_compared(cache: Path, tmp_path: Path) -> None:
+def test_a_scenario_is_priced_and_other_strategies_are_compared(
+    typed: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     """8 clients, 3 steps a tuning, 4 deletions in 2 releases: six stay, then four."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"strategies": ["average", "ties"], "audit": []}))
-    priced = unmerge("plan", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
-    assert priced.returncode == 0, priced.stderr
-    rows = {line.split()[0]: " ".join(line.split()) for line in priced.stdout.splitlines() if line.strip()}
+    code, priced, error = typed("plan", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path)
+    assert code == 0, error
+    rows = {line.split()[0]: " ".join(line.split()) for line in priced.splitlines() if line.strip()}
     assert rows["average"].startswith("average yes subtract 8 / 1 / 4 24 / 12 ")
     assert rows["ties"].startswith("ties yes rebuild 8 / 2.5 / 10 24 / 30 ")
     assert rows["ties:"] == ("ties: deleting costs as much as learning again without the forgotten: 30 of 30 gradient steps")
     assert not (tmp_path / "runs").exists()
 
     names = "mask_only,average"
-    compared = unmerge("compare", "tiny.yaml", "--strategies", names, "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
-    assert compared.returncode == 0, compared.stderr
-    assert compared.stdout.splitlines()[-1] == "Results: runs/tiny-compare"
+    code, compared, error = typed("compare", "tiny.yaml", "--strategies", names, "--set", "data.pairs=2", cwd=tmp_path)
+    assert code == 0, error
+    assert compared.splitlines()[-1] == "Results: runs/tiny-compare"
     told = json.loads((tmp_path / "runs/tiny-compare/summary.json").read_text())["strategies"]
     assert list(told) == ["zero_shot", "local", "mask_only", "average"]
-    lines = [line.split() for line in compared.stdout.splitlines() if line.strip()]
+    lines = [line.split() for line in compared.splitlines() if line.strip()]
     shown = {line[0]: line for line in lines if line[0] in told}
     values = [told[label]["accuracy"]["held_in_after"] for label in shown]
     assert values == sorted(values, reverse=True)
@@ -108,19 +128,24 @@ def test_a_scenario_is_priced_and_other_strategies_are_compared(cache: Path, tmp
         (["report", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_input_is_one_line_and_a_non_zero_exit(cache: Path, tiny_file: Path, arguments: list[str], message: str) -> None:
-    done = unmerge(*arguments, cwd=tiny_file.parent, cache=cache)
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: ")
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_bad_input_is_one_line_and_a_non_zero_exit(
+    typed: Callable[..., tuple[int, str, str]], tiny_file: Path, arguments: list[str], message: str
+) -> None:
+    code, _, error = typed(*arguments, cwd=tiny_file.parent)
+    assert code == 1
+    assert error.startswith("Error: ")
+    assert message in error
+    assert len(error.splitlines()) == 1
     assert not (tiny_file.parent / "runs").exists()
 
 
-def test_lists_and_schema(cache: Path, tmp_path: Path) -> None:
-    schema = unmerge("schema", cwd=tmp_path, cache=cache)
-    assert json.loads(schema.stdout)["title"] == "Unmerge scenario"
-    told = unmerge("strategies", cwd=tmp_path, cache=cache).stdout
+def test_lists_and_schema(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, schema, _ = typed("schema", cwd=tmp_path)
+    assert code == 0
+    assert json.loads(schema)["title"] == "Unmerge scenario"
+    _, told, _ = typed("strategies", cwd=tmp_path)
     assert "clamu  exact, relearn" in told
     assert "mask_only  exact, erase" in told
-    assert "fiction  embedded" in unmerge("datasets", cwd=tmp_path, cache=cache).stdout
+    _, families, _ = typed("datasets", cwd=tmp_path)
+    assert "fiction  embedded" in families
+    assert "sent140  tweets, users as clients, sentiment accuracy; source: microblog is embedded" in families

@@ -71,6 +71,7 @@ def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tm
     assert states({"learn": "flower", "stream": "ray", "count": 2, "cohort": 4}, tmp_path / "run") == inline
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_pooled_training_is_the_same_everywhere(tmp_path: Path) -> None:
     """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors."""
