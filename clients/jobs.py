@@ -250,9 +250,10 @@ def _train(site: Site, job: Job, shared: Arrays) -> Reply:
 
 def _score(site: Site, job: Job, shared: Arrays) -> Reply:
     scores, evaluations = [], 0
+    theta0 = site.model.theta0.cpu().numpy()  # once a job: on a GPU this copies
     for index, (client, item) in enumerate(zip(job.clients, job.facts["items"], strict=True)):
         arrays = {name: job.arrays.get(f"{index}/{name}") for name in ("mask", "tensor_scales", "own")}
-        scores.append(_scores(site, client, item, arrays, shared))
+        scores.append(_scores(site, client, theta0, item, arrays, shared))
         evaluations += len(item["scales"]) * max(1, len(item.get("together", ())))
     site.model.reset()
     facts = {
@@ -266,11 +267,10 @@ def _score(site: Site, job: Job, shared: Arrays) -> Reply:
 
 
 def _scores(
-    site: Site, client: str, item: dict[str, Any], arrays: dict[str, np.ndarray | None], shared: Arrays
+    site: Site, client: str, theta: np.ndarray, item: dict[str, Any], arrays: dict[str, np.ndarray | None], shared: Arrays
 ) -> list[float]:
-    """A client's score under one served model, at each of its scales."""
+    """A client's score under one served model, at each of its scales; ``theta`` is θ0."""
     model, shard = site.model, site.dataset.shard(client)
-    theta = model.theta0.cpu().numpy()
     if names := item.get("together"):
         return [scoring.score_together(model, shard, (bits.add_masked(theta, shared[name], 1.0) for name in names))]
     if (start := item.get("start")) is not None:

@@ -21,8 +21,6 @@ from clients.settings import TuningKind, TuningSpec
 
 # Of the model section; the rest is in the base model's digest or in the names of what is tuned.
 RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
-
-
 PROJECTED_AT_ONCE = 1 << 22
 
 

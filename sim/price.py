@@ -16,7 +16,6 @@ from sim import stream
 from sim.scenario import Scenario
 from sim.system import Rule
 from strategies.central import Central
-from strategies.clusters import number
 from strategies.gradient_ascent import GradientAscent
 from strategies.l1_sparse import L1Sparse
 from strategies.negmerge import LAMBDAS, NegMerge
@@ -157,7 +156,7 @@ def retraining(strategy: Strategy[Any], before: Members, after: Members) -> Work
     if not isinstance(strategy, Sisa):
         return None
     total = Work()
-    for old, new in zip(slices(strategy, before), slices(strategy, after), strict=True):
+    for old, new in zip(strategy.slices_of(before), strategy.slices_of(after), strict=True):
         changed = [stage for stage in range(p.slices) if old[stage] != new[stage]]
         for stage in range(changed[0], p.slices) if changed else ():
             if new[stage]:
@@ -188,15 +187,6 @@ def editing(strategy: Strategy[Any], before: Members, after: Members) -> Work | 
 def _pool(steps: int, batch: int, clients: int, times: int = 1) -> Work:
     """So many steps on the data of so many clients, who are asked so many times."""
     return Work(pooled=times * clients, pooled_steps=steps, pooled_examples=steps * batch) if clients else Work()
-
-
-def slices(strategy: Sisa, members: Members) -> list[list[list[str]]]:
-    """The members of every slice of every shard; those of a name that is not there are empty."""
-    p, seed = strategy.parameters, strategy.seed
-    shards: list[list[list[str]]] = [[[] for _ in range(p.slices)] for _ in range(p.shards)]
-    for client in sorted(members):
-        shards[number(client, p.shards, seed)][number(f"slice of {client}", p.slices, seed)].append(client)
-    return shards
 
 
 def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dict[Rule, int]] | None:
@@ -235,4 +225,4 @@ def served_models(strategy: Strategy[Any], members: Members) -> int:
     """How many models answer for a client: the shards that somebody is in, or one."""
     if not isinstance(strategy, Sisa):
         return 1
-    return max(1, sum(any(shard) for shard in slices(strategy, members)))
+    return max(1, sum(any(shard) for shard in strategy.slices_of(members)))

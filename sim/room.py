@@ -21,7 +21,7 @@ from clients.errors import InputError
 from clients.jobs import Site, open_site
 from sim import machine
 from sim.figures import human_bytes
-from sim.price import Members, left, slices, strategies_of
+from sim.price import Members, left, strategies_of
 from sim.progress import phase
 from sim.scenario import Scenario
 from sim.system import Rule
@@ -146,7 +146,7 @@ def own_bytes(strategy: Strategy[Any], sizes: Sizes, members: Members) -> int:
     """A strategy's own masks and vectors."""
     vectors = 1 if strategy.deletion in ("rebuild", "retrain", "edit") and members else 0
     if isinstance(strategy, Sisa):  # a checkpoint for each slice that somebody is in
-        vectors = sum(bool(one) for shard in slices(strategy, members) for one in shard)
+        vectors = sum(bool(one) for shard in strategy.slices_of(members) for one in shard)
     return masks_of(strategy, members) * mask_bytes(sizes) + vectors * vector_bytes(sizes.tunable)
 
 

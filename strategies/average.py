@@ -8,7 +8,7 @@ from typing import ClassVar
 from clients.jobs import Served
 from clients.settings import TuningKind
 from strategies.kept import Keeps, Kept
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 
@@ -28,8 +28,7 @@ class Average(Strategy[AverageParameters]):
         return self.parameters.tuning
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        alpha = self.parameters.alpha
-        self.chosen["alpha"] = choose_scale(self, kept, ask, alpha if isinstance(alpha, tuple) else (alpha,))
+        self.chosen["alpha"] = choose_scale(self, kept, ask, grid_of(self.parameters.alpha))
 
     def serve(self, kept: Kept, client: str) -> Served:
         return Served("mean", scale=self.chosen.get("alpha", 1.0))

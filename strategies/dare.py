@@ -15,7 +15,7 @@ from clients.settings import TuningKind
 from strategies.additive import Additive
 from strategies.kept import Keeps, Kept
 from strategies.rebuilt import Scales
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 
@@ -43,8 +43,8 @@ class Dare(Strategy[DareParameters]):
         return Additive(of="dropped", share=self.parameters.drop)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        alpha, rescale = self.parameters.alpha, 1 / (1 - self.parameters.drop)
-        grid = [each * rescale for each in (alpha if isinstance(alpha, tuple) else (alpha,))]
+        rescale = 1 / (1 - self.parameters.drop)
+        grid = [each * rescale for each in grid_of(self.parameters.alpha)]
         self.chosen["scale"] = choose_scale(self, kept, ask, grid)
 
     def serve(self, kept: Kept, client: str) -> Served:

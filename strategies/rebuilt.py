@@ -11,7 +11,7 @@ from clients.jobs import Served
 from clients.settings import TuningKind
 from strategies import clusters, streaming
 from strategies.kept import Keeps, Kept
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.strategy import MERGED, Ask, Deletion, Parameters, Strategy
 from strategies.streaming import Row
 
@@ -61,8 +61,7 @@ class OneModel(Rebuilt[R]):
         self.erase_merged()
         if kept.members:
             self.keep_merged(self.merge(kept, [kept.row(client) for client in sorted(kept.members)]))
-        grid = self.scales if isinstance(self.scales, tuple) else (self.scales,)
-        self.chosen["scale"] = choose_scale(self, kept, ask, grid)
+        self.chosen["scale"] = choose_scale(self, kept, ask, grid_of(self.scales))
 
     def serve(self, kept: Kept, client: str) -> Served:
         return Served(MERGED, scale=self.chosen.get("scale", 1.0)) if kept.members else Served()

@@ -29,6 +29,11 @@ def choose_scale(strategy: Strategy[Any], kept: Kept, ask: Ask, grid: Sequence[f
     return min(grid, key=lambda alpha: (-scores[list(grid).index(alpha)], alpha))
 
 
+def grid_of(scale: float | tuple[float, ...]) -> tuple[float, ...]:
+    """A grid as it is, or a fixed scale as a grid of one."""
+    return scale if isinstance(scale, tuple) else (scale,)
+
+
 def asked_members(kept: Kept) -> list[str]:
     """The ``MOST_CLIENTS`` members whose names have the lowest digests: a sample that follows from who is a member."""
     return sorted(sorted(kept.members, key=digest.of_json)[:MOST_CLIENTS])

@@ -10,6 +10,7 @@ steps per stage are fixed, so a stage does not take longer the more slices it ha
 paper: by majority vote). Storage S·R vectors. A stage whose slice is empty is left out.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from pydantic import Field
@@ -39,7 +40,7 @@ class Sisa(Strategy[SisaParameters]):
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         p = self.parameters
-        old, new = self.chosen.get("shards", [[[]] * p.slices] * p.shards), self._shards(kept)
+        old, new = self.chosen.get("shards", [[[]] * p.slices] * p.shards), self.slices_of(kept.members)
         first = [_first_change(before, after) for before, after in zip(old, new, strict=True)]
         for shard in range(p.shards):
             for stage in range(first[shard], p.slices):
@@ -65,11 +66,11 @@ class Sisa(Strategy[SisaParameters]):
         clients = tuple(sorted(client for one in slices for client in one))
         return Training(terms=(Term(clients=clients),), steps=self.parameters.steps, batch=self.parameters.batch)
 
-    def _shards(self, kept: Kept) -> list[Slices]:
+    def slices_of(self, members: Iterable[str]) -> list[Slices]:
         """The members of every slice of every shard."""
         p = self.parameters
         shards: list[Slices] = [[[] for _ in range(p.slices)] for _ in range(p.shards)]
-        for client in sorted(kept.members):
+        for client in sorted(members):
             shards[number(client, p.shards, self.seed)][number(f"slice of {client}", p.slices, self.seed)].append(client)
         return shards
 

@@ -10,7 +10,7 @@ from clients.jobs import Served
 from clients.settings import TuningKind
 from strategies.kept import Keeps, Kept
 from strategies.rebuilt import Scales
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 
@@ -30,8 +30,7 @@ class TaskArithmetic(Strategy[TaskArithmeticParameters]):
         return self.parameters.tuning
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        scale = self.parameters.scale
-        of_mean = {each * len(kept.members): each for each in (scale if isinstance(scale, tuple) else (scale,))}
+        of_mean = {each * len(kept.members): each for each in grid_of(self.parameters.scale)}
         self.chosen["lambda"] = of_mean[choose_scale(self, kept, ask, list(of_mean))]
 
     def serve(self, kept: Kept, client: str) -> Served:

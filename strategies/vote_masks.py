@@ -20,7 +20,7 @@ from strategies.additive import Additive
 from strategies.clusters import number
 from strategies.kept import Keeps, Kept
 from strategies.rebuilt import Scales
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 
@@ -51,8 +51,7 @@ class VoteMasks(Strategy[VoteMasksParameters]):
             least = max(1, math.ceil(self.parameters.quorum * count - 1e-9))  # 0.1 of 30 is 3, not a bit more
             self.keep_mask(f"cluster-{k}", bits.pack(votes.totals[k] >= least))
         self.erase_masks(but=[f"cluster-{k}" for k in votes.counts])
-        alpha = self.parameters.alpha
-        self.chosen["alpha"] = choose_scale(self, kept, ask, alpha if isinstance(alpha, tuple) else (alpha,))
+        self.chosen["alpha"] = choose_scale(self, kept, ask, grid_of(self.parameters.alpha))
 
     def serve(self, kept: Kept, client: str) -> Served:
         if client not in kept.members:

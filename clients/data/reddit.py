@@ -11,11 +11,9 @@ and turbot are people, as are ``Abbott``, ``robothead`` and ``botany``. A person
 """
 
 import re
-from collections.abc import Sequence
 
-from clients.data import dealing
 from clients.data.dataset import Dataset, columns
-from clients.data.table import asked_labels, dataset_of, read
+from clients.data.table import asked_labels, dataset_of, dealt_by, read
 from clients.data_specs import RedditData
 from clients.errors import InputError
 
@@ -57,14 +55,5 @@ def load(spec: RedditData, seed: int) -> Dataset:
     chosen = set(labels)
     table = table.take([row for row, label in enumerate(table[SUBREDDIT].to_pylist()) if label in chosen])
     notes.append(f"{len(table)} of {len(rows)} comments are in the {len(labels)} subreddits that are labels.")
-    return dataset_of(
-        table, _dealt(table[AUTHOR].to_pylist(), table[SUBREDDIT].to_pylist(), spec, seed), spec, labels, notes, seed
-    )
-
-
-def _dealt(authors: Sequence[str], subreddits: Sequence[str], spec: RedditData, seed: int) -> dict[str, list[int]]:
-    if spec.partitioner is None:
-        return dealing.by_column(authors)
-    parts = spec.clients + spec.public_clients
-    made = dealing.by_partitioner(subreddits, spec.partitioner, parts, spec.minimum, seed)
-    return {f"u{part}": rows for part, rows in enumerate(made)}
+    dealt = dealt_by(table[AUTHOR].to_pylist(), table[SUBREDDIT].to_pylist(), spec, seed)
+    return dataset_of(table, dealt, spec, labels, notes, seed)

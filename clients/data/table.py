@@ -26,12 +26,7 @@ def load(spec: TableData, seed: int) -> Dataset:
     table, notes = read(spec, columns(spec.prompt) + ([spec.client_column] if spec.client_column else []))
     answers = _named([str(value) for value in table[answer].to_pylist()], spec, answer)
     labels = _labels(sorted(set(answers)), spec, answer)
-    if spec.client_column:
-        dealt = dealing.by_column(table[spec.client_column].to_pylist())
-    else:
-        assert spec.partitioner is not None
-        parts = dealing.by_partitioner(answers, spec.partitioner, spec.clients + spec.public_clients, spec.minimum, seed)
-        dealt = {f"u{part}": rows for part, rows in enumerate(parts)}
+    dealt = dealt_by(table[spec.client_column].to_pylist() if spec.client_column else (), answers, spec, seed)
     return dataset_of(with_column(table, answer, answers), dealt, spec, labels, notes, seed)
 
 
@@ -57,6 +52,17 @@ def with_column(table: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
     """The table with a column of texts added, or put in place of the one of that name."""
     rest = table.drop_columns([name]) if name in table.column_names else table
     return rest.append_column(name, pa.array(values, pa.large_string()))
+
+
+def dealt_by(
+    owners: Sequence[object], labels: Sequence[str], spec: TableData | RedditData, seed: int
+) -> dict[str, list[int]]:
+    """Client to its rows: as the partitioner deals them, named ``u0, u1, ...``, or without one as the rows' owners say."""
+    if spec.partitioner is None:
+        return dealing.by_column(owners)
+    parts = spec.clients + spec.public_clients
+    made = dealing.by_partitioner(labels, spec.partitioner, parts, spec.minimum, seed)
+    return {f"u{part}": rows for part, rows in enumerate(made)}
 
 
 def asked_labels(found: Sequence[str], asked: int | Sequence[str], key: str, source: str) -> list[str]:

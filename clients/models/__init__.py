@@ -2,11 +2,12 @@
 
 flat             what every kind shares: tunable parameters as one buffer, gradients, precision
 language         causal and encoder-decoder language models under their LM head
-text_classifier  the same under a classification head
+classifier       what models with a classification head share
+text_classifier  language models under one
 image            CLIP under class prompts, and image classifiers
 lora             low-rank adapters, for any of them
 opening          models by hub id or folder
-tiny_gpt2, tiny_clip, resnet   embedded ones, pretrained here and kept in the cache
+tiny_gpt2, tiny_clip, resnet   embedded ones, made by ``pretraining`` and kept in the ``cache``
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from clients.data.dataset import Dataset
 from clients.errors import InputError
 from clients.models import opening, resnet, tiny_clip, tiny_gpt2
+from clients.models.classifier import fresh_head
 from clients.models.flat import BaseModel, Layout
 from clients.models.image import Classifier, ImageModel, clip_model, head_of
 from clients.models.language import EncoderDecoder, LanguageModel
@@ -114,10 +116,7 @@ def _set_head(classifier: Any, spec: ModelSpec, dataset: Dataset) -> None:
     if spec.head == "fresh":
         old = head_of(classifier)
         name = next(name for name, module in classifier.named_modules() if module is old)
-        new = torch.nn.Linear(int(old.in_features), labels)
-        new.weight.data.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(0))
-        new.bias.data.zero_()
-        classifier.set_submodule(name, new)
+        classifier.set_submodule(name, fresh_head(int(old.in_features), labels, bias=True))
         classifier.config.num_labels = labels
     elif classifier.config.num_labels != labels:
         raise InputError(

@@ -6,10 +6,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from clients.data.dataset import Example
 from clients.models.flat import SCORED_AT_ONCE, BaseModel
+
+HEAD_SEED = 0
+HEAD_SCALE = 0.02  # standard deviation of a fresh head, as transformers draws it
+
+
+def fresh_head(width: int, labels: int, bias: bool) -> nn.Linear:
+    """A new head, the same whenever it is drawn; its bias is 0."""
+    head = nn.Linear(width, labels, bias)
+    head.weight.data.normal_(0.0, HEAD_SCALE, generator=torch.Generator().manual_seed(HEAD_SEED))
+    if bias:
+        head.bias.data.zero_()
+    return head
 
 
 class HeadedModel(BaseModel):

@@ -3,7 +3,6 @@
 Its head has the classes of the data set. After this supervised pretraining the batch norms keep their running statistics.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from clients.determinism import deterministic
 from clients.errors import InputError
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
 from clients.models.image import pixels_of
+from clients.models.pretraining import pretrain, write
 from clients.models.tiny_clip import image_processor
-from clients.models.tiny_gpt2 import warm_cosine
 from clients.settings import RESNET_18, TinyResNet
 
 
@@ -38,9 +37,7 @@ def resnet_18(spec: TinyResNet, dataset: Dataset) -> Path:
         targets = torch.tensor([labels.index(example.answer) for example in dataset.public])
         with deterministic(PRETRAINING_THREADS):
             model = _pretrain(spec, pixels, targets, labels)
-        for part in (processor, model):
-            part.save_pretrained(folder)
-        (folder / "recipe.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))
+        write(folder, spec, processor, model)
 
     return made_once(RESNET_18, recipe_digest(spec, dataset.public, list(labels)), dataset.public, make)
 
@@ -59,14 +56,9 @@ def _pretrain(spec: TinyResNet, pixels: torch.Tensor, targets: torch.Tensor, lab
             label2id={label: number for number, label in enumerate(labels)},
         )
     ).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=0.05)
-    schedule = warm_cosine(optimizer, spec.steps)
-    order = torch.Generator().manual_seed(spec.seed)
-    for _ in range(spec.steps):
-        rows = torch.randint(len(targets), (spec.batch,), generator=order)
-        loss = cross_entropy(model(pixel_values=pixels[rows]).logits, targets[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(model(pixel_values=pixels[rows]).logits, targets[rows])
+
+    pretrain(model, spec, len(targets), loss, weight_decay=0.05)
     return model.eval()

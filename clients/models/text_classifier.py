@@ -15,13 +15,10 @@ from torch import nn
 
 from clients import text
 from clients.data.dataset import Example, LabelSet
-from clients.models.classifier import HeadedModel
+from clients.models.classifier import HeadedModel, fresh_head
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
 from clients.settings import ModelSpec
-
-HEAD_SEED = 0
-HEAD_SCALE = 0.02  # standard deviation of a fresh head, as transformers draws it
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,9 @@ class TextClassifier(HeadedModel):
 
 def _head(module: Any, tokenizer: Any, label_set: LabelSet, spec: ModelSpec) -> nn.Linear:
     rows = module.get_output_embeddings().weight.detach().float()
-    head = nn.Linear(rows.shape[1], len(label_set.labels), bias=False)
     if spec.head == "fresh":
-        drawn = torch.Generator().manual_seed(HEAD_SEED)
-        head.weight.data.normal_(0.0, HEAD_SCALE, generator=drawn)
-        return head
+        return fresh_head(rows.shape[1], len(label_set.labels), bias=False)
+    head = nn.Linear(rows.shape[1], len(label_set.labels), bias=False)
     ids = [tokenizer(label, add_special_tokens=False).input_ids for label in label_set.captions]
     scale = module.config.d_model**-0.5 if getattr(module.config, "scale_decoder_outputs", False) else 1.0  # as T5's LM head
     head.weight.data.copy_(torch.stack([rows[one].mean(0) for one in ids]) * scale)

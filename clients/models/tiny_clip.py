@@ -4,7 +4,6 @@ The text of a picture is its class prompt. Many pictures of a batch share one, s
 prompts of a batch: each picture against them (one is right), and each of them against the pictures (several are right).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from clients.data.dataset import Dataset, Example
 from clients.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
 from clients.models.image import pixels_of
-from clients.models.tiny_gpt2 import train_tokenizer, warm_cosine
+from clients.models.pretraining import pretrain, write
+from clients.models.tiny_gpt2 import train_tokenizer
 from clients.settings import TINY_CLIP, TinyCLIP
 
 
@@ -34,9 +34,7 @@ def tiny_clip(spec: TinyCLIP, dataset: Dataset) -> Path:
         pixels = pixels_of(processor, [example.image for example in dataset.public])
         with deterministic(PRETRAINING_THREADS):
             model = _pretrain(spec, tokenizer, pixels, captions)
-        for part in (tokenizer, processor, model):
-            part.save_pretrained(folder)
-        (folder / "recipe.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))
+        write(folder, spec, tokenizer, processor, model)
 
     return made_once(TINY_CLIP, recipe_digest(spec, dataset.public, captions), dataset.public, make)
 
@@ -85,16 +83,11 @@ def _pretrain(spec: TinyCLIP, tokenizer: Any, pixels: torch.Tensor, captions: li
             projection_dim=spec.width,
         )
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=0.01)
-    schedule = warm_cosine(optimizer, spec.steps)
-    order = torch.Generator().manual_seed(spec.seed)
-    for _ in range(spec.steps):
-        rows = torch.randint(len(captions), (spec.batch,), generator=order)
-        loss = _contrast(model, pixels[rows], words.input_ids[rows], words.attention_mask[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        return _contrast(model, pixels[rows], words.input_ids[rows], words.attention_mask[rows])
+
+    pretrain(model, spec, len(captions), loss)
     return model
 
 

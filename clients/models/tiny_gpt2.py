@@ -4,7 +4,6 @@ The result is cached under the user's cache folder by the digest of its recipe (
 a second run finds it there. Pretraining is deterministic: the same recipe gives the same weights.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from clients import text
 from clients.data.dataset import Example
 from clients.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, cached, made_once, recipe_digest
+from clients.models.pretraining import pretrain, write
 from clients.settings import TINY_GPT2, TinyGPT2
 
 END = "<|endoftext|>"
@@ -39,9 +39,7 @@ def tiny_gpt2(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = Fals
         tokenizer = train_tokenizer(spec.vocabulary, [t for e in public for t in (e.prompt, e.answer)])
         with deterministic(PRETRAINING_THREADS):
             model = _pretrain(spec, tokenizer, public, labelled)
-        tokenizer.save_pretrained(folder)
-        model.save_pretrained(folder)
-        (folder / "recipe.json").write_text(json.dumps(spec.model_dump(mode="json"), indent=1))
+        write(folder, spec, tokenizer, model)
 
     return made_once(TINY_GPT2, recipe_digest(spec, public, labelled), public, make)
 
@@ -64,17 +62,8 @@ def train_tokenizer(vocabulary: int, texts: list[str]) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def warm_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """A short linear warm-up, then half a cosine to zero."""
-    warmup = max(1, steps // 20)
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / warmup, 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step / steps))))),
-    )
-
-
 def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...], labelled: bool) -> Any:
-    """AdamW with a short warm-up and a cosine to zero, on whole texts.
+    """Pretrained on whole texts.
 
     Prompt and answer count alike, token by token, except that labels, of one token among thirty, get a loss of their own:
     without it a model this small learns to write prompts and hardly to label them.
@@ -99,19 +88,16 @@ def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...], label
     )
     encoded = [text.encode(tokenizer, example, spec.positions) for example in public]
     whole = [text.Encoded(e.ids, len(e.ids) - 1) for e in encoded]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=0.01)
-    schedule = warm_cosine(optimizer, spec.steps)
-    order = torch.Generator().manual_seed(spec.seed)
-    for _ in range(spec.steps):
-        rows = torch.randint(len(whole), (spec.batch,), generator=order).tolist()
-        ids, targets = text.collate([whole[row] for row in rows], "cpu")
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        drawn = rows.tolist()
+        ids, targets = text.collate([whole[row] for row in drawn], "cpu")
         logits = model(input_ids=ids).logits[:, :-1].flatten(0, 1)
-        loss = cross_entropy(logits, targets[:, 1:].flatten(), ignore_index=text.IGNORED)
-        if labelled:
-            _, answers = text.collate([encoded[row] for row in rows], "cpu")
-            loss = loss + cross_entropy(logits, answers[:, 1:].flatten(), ignore_index=text.IGNORED)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        value = cross_entropy(logits, targets[:, 1:].flatten(), ignore_index=text.IGNORED)
+        if not labelled:
+            return value
+        _, answers = text.collate([encoded[row] for row in drawn], "cpu")
+        return value + cross_entropy(logits, answers[:, 1:].flatten(), ignore_index=text.IGNORED)
+
+    pretrain(model, spec, len(whole), loss)
     return model

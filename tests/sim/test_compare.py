@@ -2,24 +2,18 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from noting import noted_run
 from rich.console import Console
 from test_run import summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from clients.jobs import Job, Reply, open_site
-from clients.settings import Settings
 from sim.compare import ranked, recovered, shares, table, with_strategies
 from sim.report import Summary
 from sim.run import run_scenario
-from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
 
 NAMES = ["average", "ties", "emr", "sift_masks", "mask_only", "clamu"]
 RULES = {"plain": 8 + 4, "sign_fixed": 8 + 4}  # everybody when learning, and four to derive
@@ -75,30 +69,11 @@ def test_the_recovered_share(value: float | None, zero: float | None, local: flo
     assert recovered(value, zero, local) == (None if share is None else pytest.approx(share))
 
 
-class CountingWorkers(InlineWorkers):
-    """Workers that note each tuning and its rule."""
-
-    tuned: list[str]
-
-    def run(self, jobs: Any, shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
-        jobs: list[Job] = list(jobs)
-        self.tuned += [job.facts["kind"] for job in jobs if job.kind == "tune" for _ in job.clients]
-        yield from super().run(jobs, shared)
-
-
 @pytest.fixture(scope="module")
 def compared(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A finished comparison, not to be changed, and the rules of all tunings in it."""
-    tuned: list[str] = []
-
-    @contextmanager
-    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-        workers = CountingWorkers(open_site(settings))
-        workers.tuned = tuned
-        yield workers
-
-    out = tmp_path_factory.mktemp("compared") / "run"
-    return run_scenario(with_strategies(tiny(audit=[]), NAMES), out, opened), tuned
+    run, noted = noted_run(with_strategies(tiny(audit=[]), NAMES), tmp_path_factory.mktemp("compared") / "run")
+    return run, [job.facts["kind"] for job, _ in noted if job.kind == "tune" for _ in job.clients]
 
 
 def test_each_client_is_tuned_once_per_rule_however_many_are_compared(compared: tuple[Path, list[str]]) -> None:

@@ -6,8 +6,6 @@ import mmap
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from noting import noted_run
 from rich.console import Console
 from safetensors.numpy import save
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, POOLED, TINY, tiny
 
 from clients.errors import InputError
-from clients.jobs import Job, Reply, Site, Wants, open_site, perform, tune_job
-from clients.settings import Settings, TuningSpec
+from clients.jobs import Site, Wants, open_site, perform, tune_job
+from clients.settings import TuningSpec
 from sim import cli, machine, plan, price, room
 from sim.calibration import Speeds, batch_size, calibrate, nearest
 from sim.price import Release, Work
 from sim.room import Need, Sizes, sizes_of
-from sim.run import run_scenario
 from sim.scenario import Scenario
-from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
 from strategies.additive import Additive
 from strategies.kept import Keeps
 from strategies.registry import REGISTRY
@@ -46,29 +43,11 @@ SIZES = Sizes(EIGHT, parameters=1000, tunable=100, tensors=4, features=6, proces
 SPEEDS = Speeds({"plain": 0.5}, {"plain": 0.25}, 0.125, 4.0, 5.0, 30.0, 9000)
 
 
-class CountingWorkers(InlineWorkers):
-    """Workers that add up what they do."""
-
-    counted: dict[str, int]
-
-    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
-        for index, reply in super().run(jobs, shared):
-            for name in self.counted:
-                self.counted[name] += reply.facts.get(name, 0)
-            yield index, reply
-
-
 def counted_run(scenario: Scenario, out: Path) -> tuple[Path, dict[str, int]]:
     """A finished run, and the steps, tunings and evaluations that its workers have really done."""
-    counted = {"gradient_steps": 0, "client_tunings": 0, "evaluations": 0}
-
-    @contextmanager
-    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-        workers = CountingWorkers(open_site(settings))
-        workers.counted = counted
-        yield workers
-
-    return run_scenario(scenario, out, opened), counted
+    run, noted = noted_run(scenario, out)
+    names = ("gradient_steps", "client_tunings", "evaluations")
+    return run, {name: sum(facts.get(name, 0) for _, facts in noted) for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +114,7 @@ def test_work_follows_from_the_deletion_rule(entry: Any, learn: Work, forget: Wo
 def test_sisa_trains_a_shard_again_from_the_first_slice_that_has_changed() -> None:
     """One shard, two slices: stage 0 has those of slice 0, stage 1 everybody. Whoever leaves slice 1 costs one stage."""
     strategy = strategy_of({"sisa": {"shards": 1, "slices": 2, "steps": 10, "batch": 4}})
-    (shard,) = price.slices(strategy, EIGHT)
+    (shard,) = strategy.slices_of(EIGHT)
     zero, one = map(len, shard)
     assert min(zero, one) >= 2
     assert zero + one == 8

@@ -2,21 +2,19 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from noting import noted_run
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, tiny
 
 from clients import digest
 from clients.errors import InputError
 from clients.exact_sum import to_grid
-from clients.jobs import Job, Reply, open_site
-from clients.settings import Settings
+from clients.jobs import open_site
 from clients.tuning import tune
 from sim.deletion import price_of_tuning_again
 from sim.forget import forget
@@ -24,7 +22,6 @@ from sim.run import run_scenario
 from sim.scenario_file import load_scenario
 from sim.system import build
 from sim.verify import verify
-from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
 from strategies import ties
 
 STEPS = 3
@@ -32,30 +29,11 @@ REBUILT = ["ties", "magmax", "breadcrumbs", "consensus", "tall", "tall_clusters"
 SUBTRACTED = ["average", "task_arithmetic", "cluster_average", "dare", "vote_masks"]
 
 
-class CountingWorkers(InlineWorkers):
-    """Workers that note whom they tune."""
-
-    tuned: list[str]
-
-    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
-        jobs = list(jobs)
-        self.tuned += [client for job in jobs if job.kind == "tune" for client in job.clients]
-        yield from super().run(jobs, shared)
-
-
 @pytest.fixture(scope="module")
 def merged(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A finished run, not to be changed, and who was tuned in it."""
-    tuned: list[str] = []
-
-    @contextmanager
-    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-        workers = CountingWorkers(open_site(settings))
-        workers.tuned = tuned
-        yield workers
-
-    out = tmp_path_factory.mktemp("merged") / "run"
-    return run_scenario(tiny(strategies=MERGING), out, opened), tuned
+    run, noted = noted_run(tiny(strategies=MERGING), tmp_path_factory.mktemp("merged") / "run")
+    return run, [client for job, _ in noted if job.kind == "tune" for client in job.clients]
 
 
 def stayed(run: Path) -> list[str]:
