@@ -27,8 +27,8 @@ def forget(run: Path, client: str) -> dict[str, Cost]:
     for system, record in zip(systems, records, strict=True):
         if client in record["forgotten"]:
             raise InputError(f"--client {client}: has been forgotten already")
-        if client not in system.dataset.clients:
-            some = ", ".join(system.dataset.clients[:5])
+        if client not in system.joining:
+            some = ", ".join(system.joining[:5])
             raise InputError(f"--client {client}: there is no such client; there are {some}, ...")
     ledger, rows = Ledger(run / "ledger.jsonl"), summary.read_rows(run)
     total = {label: Cost() for label in systems[0].strategies}

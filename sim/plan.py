@@ -121,7 +121,7 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
     with phase("measuring a few steps"):
-        sizes, speeds = calibrate(scenario, site, sizes_of(site))
+        sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario.stream))
     need = room.need_of(scenario, sizes, out, speeds.peak)
     rows = rows_of(scenario, sizes)
     lines = [f"{row.label}: {row.warning}" for row in rows if row.warning]

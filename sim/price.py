@@ -217,7 +217,8 @@ def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dic
             if own is None:
                 return None
             done += own
-        done += Work(evaluations=sum(len(everybody) * served_models(strategy, members) for members in published))
+        scored = len(everybody) + scenario.stream.unseen
+        done += Work(evaluations=sum(scored * served_models(strategy, members) for members in published))
     return done, rules
 
 

@@ -20,7 +20,7 @@ from sim.report_page import PAGE
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
-SPLITS = ("held_in", "held_out", "forgotten")
+SPLITS = ("held_in", "held_out", "forgotten", "unseen")
 NUMERIC = (*SPLITS, "steps", "storage")
 WIDE = 105  # columns of a terminal that holds the whole table; a narrower one goes without `forgotten`
 COLUMNS = {
@@ -30,6 +30,7 @@ COLUMNS = {
     "held_in": "held-in\nbefore → after",
     "held_out": "held-out\nbefore → after",
     "forgotten": "forgotten\nbefore → after",
+    "unseen": "unseen\nbefore → after",
     "steps": "gradient steps\nlearn / forget",
     "storage": "storage",
     "bitwise": "bitwise\ncheck",
@@ -48,6 +49,8 @@ class Accuracy(BaseModel):
     held_out_after: float | None
     forgotten_before: float | None
     forgotten_after: float | None
+    unseen_before: float | None = None
+    unseen_after: float | None = None
 
 
 class StrategyResult(BaseModel):
@@ -136,10 +139,10 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
     page = _template().render(
         runs=runs,
         entries=entries,
-        columns=COLUMNS,
+        columns=_columns(entries),
         numeric=NUMERIC,
         splits=SPLITS,
-        rows=[cells(entry) for entry in entries],
+        rows=[{key: cells(entry)[key] for key in _columns(entries)} for entry in entries],
         best=_best(entries) if len(metrics) == 1 else {},
         metrics=metrics,
         figures=figures,
@@ -156,13 +159,14 @@ def table(summary: dict[str, Any], width: int = WIDE) -> Table:
     checked = Summary.model_validate(summary)
     title = f"{checked.name}: {checked.requests} of {checked.clients} clients deleted, {checked.metric.replace('_', ' ')}"
     result = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    columns = {key: heading for key, heading in COLUMNS.items() if width >= WIDE or key != "forgotten"}
+    entries = _entries(checked, "")
+    columns = {key: heading for key, heading in _columns(entries).items() if width >= WIDE or key != "forgotten"}
     for key, heading in columns.items():
         # Folded, never cut off: a label or a number without its end would mislead.
         wide = min(24, max(map(len, checked.strategies), default=0)) if key == "strategy" else None
         side: JustifyMethod = "right" if key in NUMERIC else "left"
         result.add_column(Text(heading), justify=side, overflow="fold", min_width=7 if key == "bitwise" else wide)
-    for entry in _entries(checked, ""):
+    for entry in entries:
         # Text, because rich would take brackets in a label for markup.
         row = cells(entry)
         result.add_row(*(Text(row[key]) for key in columns))
@@ -207,6 +211,12 @@ def cells(entry: Entry) -> dict[str, str]:
         "storage": human_bytes(result.storage_bytes),
         "bitwise": _verdict(result),
     }
+
+
+def _columns(entries: Sequence[Entry]) -> dict[str, str]:
+    """Headings by column; without ``unseen`` where everybody joins."""
+    unseen = any(entry.result.accuracy.unseen_before is not None for entry in entries)
+    return {key: heading for key, heading in COLUMNS.items() if unseen or key != "unseen"}
 
 
 def _change(accuracy: Accuracy, spread: Accuracy | None, split: str) -> str:

@@ -161,6 +161,9 @@ before → after</th></tr></thead>
 <dt>held-in</dt><dd>Mean over the current clients, those not deleted, each served its own model.</dd>
 <dt>held-out</dt><dd>Mean over all clients; the forgotten are served as unknown, with what the system gives to someone who never joined.</dd>
 <dt>forgotten</dt><dd>Mean over the forgotten clients alone: before, served as members; after, as unknown. Forgetting shows as a fall to what an unknown client gets.</dd>
+{% if "unseen" in columns %}
+<dt>unseen</dt><dd>Mean over clients who never joined: what anybody is served who comes later.</dd>
+{% endif %}
 <dt>gradient step</dt><dd>One optimizer step on one client's batch. A mask step over a cluster of n members counts n. Steps of the parallel kind count only the longest chain that cannot be done at the same time.</dd>
 <dt>storage</dt><dd>Bytes of the files that the server keeps in order to serve and to forget.</dd>
 <dt>exact</dt><dd>After a deletion the state is that of a system that never had the client. Approximate strategies make no such promise.</dd>

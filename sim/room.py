@@ -19,11 +19,12 @@ import numpy as np
 
 from clients.errors import InputError
 from clients.jobs import Site, open_site
-from sim import machine
+from sim import machine, stream
+from sim.evaluation import CLIENTS_PER_WAVE
 from sim.figures import human_bytes
 from sim.price import Members, left, strategies_of
 from sim.progress import phase
-from sim.scenario import Scenario
+from sim.scenario import Scenario, StreamSpec
 from sim.system import Rule
 from strategies.additive import Additive
 from strategies.clamu import Clamu
@@ -46,7 +47,7 @@ class Sizes:
     """What prices follow from.
 
     Attributes:
-        clients: their names; random clusters and the order of requests follow from them.
+        clients: the names of those who join; random clusters and the order of requests follow from them.
         parameters, tunable, tensors: of the base model: all of them, those that are tuned, and in how many tensors.
         features: width of a client's mean feature.
         process: bytes of memory of a process that has opened data and base model.
@@ -75,10 +76,10 @@ class Need:
     most_memory: tuple[str, int]
 
 
-def sizes_of(site: Site) -> Sizes:
-    """Sizes of an open site."""
-    layout = site.model.layout
-    return Sizes(site.dataset.clients, site.model.parameters, layout.size, len(layout.names), process=machine.held())
+def sizes_of(site: Site, spec: StreamSpec) -> Sizes:
+    """Sizes of an open site whose clients join as the stream says."""
+    layout, clients = site.model.layout, stream.population(spec, site.dataset.clients, site.settings.seed)[0]
+    return Sizes(clients, site.model.parameters, layout.size, len(layout.names), process=machine.held())
 
 
 # -- bytes on disk ----------------------------------------------------------------------------------------------------
@@ -189,10 +190,10 @@ def held(keeps: Keeps, sizes: Sizes, members: Members, seed: int) -> int:
 def passing(strategy: Strategy[Any], sizes: Sizes) -> int:
     """What the server holds while it merges, evaluates or saves for a strategy.
 
-    A vector to save, its bytes and the direction that is served (20 bytes per parameter), and the masks or vectors of all
-    clients, which are served to jobs that are made at once.
+    A vector to save, its bytes and the direction that is served (20 bytes per parameter), and the masks or vectors of the
+    clients whose jobs are made at once.
     """
-    d, n = sizes.tunable, len(sizes.clients)
+    d, n = sizes.tunable, min(len(sizes.clients), CLIENTS_PER_WAVE)
     served = 4 * d * n if strategy.keeps.vectors else 0
     if strategy.keeps.masks or masks_of(strategy, sizes.clients):
         served = mask_bytes(sizes) * n
@@ -283,7 +284,7 @@ def refuse(need: Need) -> None:
 def check_room(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
     with phase("opening the base model (pretrained at first use)"):
-        sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])))
+        sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario.stream)
     refuse(need_of(scenario, sizes, out))
 
 

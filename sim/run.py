@@ -132,7 +132,7 @@ def _play(
 
 def _tune_all(system: System, workers: Workers, ledger: Ledger) -> Costs:
     """Every client joins under every tuning rule; the price by strategy."""
-    clients = system.dataset.clients
+    clients = system.joining
     tuned = [rule for rule in system.kept if rule is not None]
     with phase("clients tune the base model", len(clients) * len(tuned)) as done:
         return learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
@@ -152,7 +152,7 @@ def _forget_stream(
 ) -> tuple[dict[str, Cost], list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     """Play the stream: costs by strategy, points of the curves, evaluation rows, and who was forgotten."""
     spec = system.scenario.stream
-    requests = stream.draw(spec, system.dataset.clients, system.seed)
+    requests = stream.draw(spec, system.joining, system.seed)
     forgot = {label: Cost() for label in system.strategies}
     forgotten: list[str] = []
     retrain, steps = 0, system.scenario.tuning.steps
@@ -163,7 +163,7 @@ def _forget_stream(
             for label, cost in carry_out(system, batch, workers, ledger).items():
                 forgot[label] = forgot[label].then(cost)
             forgotten += [request.client for request in batch]
-            retrain += steps * (len(system.dataset.clients) - len(forgotten))
+            retrain += steps * (len(system.joining) - len(forgotten))
             for _ in batch:
                 done()
             if len(forgotten) in (spec.evaluate_after or ()):

@@ -80,6 +80,8 @@ class StreamSpec(Strict):
     """Deletion requests in simulated time."""
 
     order: Literal["uniform"] = "uniform"
+    join: int | None = Field(None, ge=1, description="clients who join, drawn at random; default: all but the unseen")
+    unseen: int = Field(0, ge=0, description="clients who never join and are evaluated under what anybody is served")
     requests: int | None = Field(None, ge=0, description="default: a quarter of the clients")
     days: float = Field(365.0, gt=0, description="simulated time over which requests arrive")
     evaluate_after: tuple[int, ...] | None = Field(None, description="numbers of requests; default: all of them")
@@ -129,11 +131,17 @@ class Scenario(Strict):
         """The stream with its defaults filled in and checked against the number of clients."""
         if "data" not in info.data:  # already an error of its own
             return stream
-        every, clients = stream.release.every, info.data["data"].clients
+        every, everybody = stream.release.every, info.data["data"].clients
+        clients = everybody - stream.unseen if stream.join is None else stream.join
+        if not 0 < clients <= everybody - stream.unseen:
+            raise ValueError(
+                f"stream: {stream.unseen} unseen clients and {clients} who join make {clients + stream.unseen}, "
+                f"but data.clients is {everybody}"
+            )
         requests = stream.requests
         requests = clients // 4 if requests is None else requests
         if requests > clients:
-            raise ValueError(f"stream.requests: {requests} requests, but only {clients} clients; at most {clients}")
+            raise ValueError(f"stream.requests: {requests} requests, but only {clients} clients join; at most {clients}")
         after = stream.evaluate_after if stream.evaluate_after is not None else (requests,) * (requests > 0)
         for count in after:
             if not 0 < count <= requests:
@@ -143,7 +151,7 @@ class Scenario(Strict):
                     f"stream.evaluate_after: after {count} requests nothing has been published since "
                     f"{count - count % every}, because stream.release.every = {every}; use multiples of it"
                 )
-        return stream.model_copy(update={"requests": requests, "evaluate_after": tuple(sorted(set(after)))})
+        return stream.model_copy(update={"join": clients, "requests": requests, "evaluate_after": tuple(sorted(set(after)))})
 
     def settings(self, seed: int) -> Settings:
         """What clients need to know, for one of the seeds."""

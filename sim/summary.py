@@ -17,6 +17,7 @@ from sim.system import System, read_json, write_json
 
 ACCURACIES = (
     "held_in_before", "held_in_after", "held_out_before", "held_out_after", "forgotten_before", "forgotten_after",
+    "unseen_before", "unseen_after",
 )  # fmt: skip
 
 
@@ -31,7 +32,8 @@ def seed_record(
     """What one seed's run has come to, as JSON: enough to go on from, and to sum up."""
     return {
         "seed": system.seed,
-        "clients": len(system.dataset.clients),
+        "clients": len(system.joining),
+        "unseen": len(system.unseen),
         "data": list(system.dataset.notes),
         "metric": system.dataset.metric,
         "parameters": {"total": parameters, "tunable": next(iter(system.kept.values())).size},
@@ -53,8 +55,9 @@ def point(rows: list[dict[str, Any]], forgot: dict[str, Cost], storage: dict[str
         mine = [row for row in rows if row["strategy"] == label]
         strategies[label] = {
             "held_in": mean([row for row in mine if row["split"] == "held_in"]),
-            "held_out": mean(mine),
+            "held_out": mean([row for row in mine if row["split"] != "unseen"]),
             "forgotten": mean([row for row in mine if row["split"] == "forgotten"]),
+            "unseen": mean([row for row in mine if row["split"] == "unseen"]),
             "gradient_steps": cost.gradient_steps,
             "storage_bytes": storage[label],
         }
@@ -71,6 +74,7 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
         "scenario_digest": scenario.digest(),
         "metric": first["metric"],
         "clients": first["clients"],
+        "unseen": first["unseen"],
         "data": first["data"],
         "requests": len(first["forgotten"]),
         "seeds": [record["seed"] for record in records],
@@ -138,6 +142,8 @@ def _accuracies(run: Path, record: dict[str, Any], label: str) -> dict[str, floa
         "held_out_after": after["held_out"],
         "forgotten_before": mean(rows),
         "forgotten_after": after["forgotten"],
+        "unseen_before": before["unseen"],
+        "unseen_after": after["unseen"],
     }
 
 

@@ -11,6 +11,7 @@ from clients.errors import InputError
 from clients.files import write_whole
 from clients.jobs import open_site
 from clients.settings import Settings, TuningKind
+from sim import stream
 from sim.scenario import Scenario
 from strategies.kept import Keeps, Kept
 from strategies.registry import REGISTRY
@@ -24,6 +25,8 @@ class System:
     """One seed's system; strategies that share a tuning rule share its ``Kept``.
 
     Attributes:
+        joining: the clients who join.
+        unseen: clients whom no strategy ever sees, evaluated all the same.
         folder: ``state/SEED`` of a run folder, or a scratch folder of an audit.
         kept: by tuning rule, None for strategies that tune nothing.
         strategies: by label.
@@ -33,6 +36,8 @@ class System:
     seed: int
     settings: Settings
     dataset: Dataset
+    joining: tuple[str, ...]
+    unseen: tuple[str, ...]
     folder: Path
     kept: dict[Rule, Kept]
     strategies: dict[str, Strategy[Any]]
@@ -87,7 +92,8 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     if load:
         for strategy in strategies.values():
             strategy.load()
-    return System(scenario, seed, settings, site.dataset, folder, kept, strategies)
+    joining, unseen = stream.population(scenario.stream, site.dataset.clients, seed)
+    return System(scenario, seed, settings, site.dataset, joining, unseen, folder, kept, strategies)
 
 
 def write_json(path: Path, value: Any) -> None:

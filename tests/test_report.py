@@ -127,6 +127,14 @@ def test_spread_and_missing_values_are_shown() -> None:
     assert "0.873 ±0.012 → –" in local
 
 
+def test_unseen_clients_have_a_column_where_there_are_any() -> None:
+    summary = summary_of()
+    assert "unseen" not in terminal(summary)
+    for result in summary["strategies"].values():
+        result["accuracy"] |= {"unseen_before": 0.345, "unseen_after": 0.344}
+    assert "0.345 → 0.344" in next(line for line in terminal(summary).splitlines() if "local" in line)
+
+
 def test_label_is_no_markup_in_the_terminal() -> None:
     assert "[red]x[/nosuch]" in terminal(summary_of({"[red]x[/nosuch]": STRATEGIES["local"]}))
 

@@ -60,7 +60,9 @@ def everything(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
 @pytest.fixture(scope="module")
 def sizes(site: Site) -> Sizes:
     scenario = tiny(strategies=["clamu"], tuning={"steps": 1})
-    return calibrate(scenario, open_site(scenario.settings(7)), sizes_of(site))[0]
+    return calibrate(scenario, open_site(scenario.settings(7)), sizes_of(open_site(scenario.settings(7)), scenario.stream))[
+        0
+    ]
 
 
 # -- by hand ----------------------------------------------------------------------------------------------------------
@@ -318,7 +320,7 @@ def test_releases_of_any_size_cost_what_a_run_pays(tmp_path: Path, sizes: Sizes,
 
 def test_calibration_measures_two_clients_of_the_mean_size(site: Site) -> None:
     scenario = tiny(strategies=["average", "sift_masks", {"clamu": {"affinity": "features"}}])
-    before = sizes_of(site)
+    before = sizes_of(site, scenario.stream)
     here = open_site(scenario.settings(7))
     found, speeds = calibrate(scenario, here, before)
     assert set(speeds.step) == set(speeds.joining) == {"plain", "sign_fixed"}
@@ -434,3 +436,15 @@ def test_the_table_fits_and_cuts_nothing_off(width: int) -> None:
         (ties,) = (line.split() for line in lines if line.startswith(" ties"))
         assert " ".join(ties[:12]) == "ties yes rebuild 8 / 2.5 / 10 24 / 30 3.2e17"
         assert ties[12:14] == ["4", "GB"]
+
+
+def test_the_work_of_a_run_where_not_all_join(tmp_path: Path) -> None:
+    stream = {"join": 5, "unseen": 2, "requests": 1, "release": {"every": 1}}
+    scenario = tiny(strategies=["average", {"clamu": {"clusters": 2, "steps": 2}}], stream=stream)
+    _, counted = counted_run(scenario, tmp_path / "run")
+    joining = sizes_of(open_site(scenario.settings(7)), scenario.stream).clients
+    found = price.of_run(scenario, joining, 7)
+    assert found is not None
+    assert len(joining) == 5
+    assert (found[0].tunings, found[0].evaluations) == (counted["client_tunings"], counted["evaluations"])
+    assert found[0].evaluations == 2 * (7 + 7)

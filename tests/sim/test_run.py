@@ -20,6 +20,7 @@ from clients.tuning import tune
 from sim import ledger
 from sim.run import run_scenario
 from sim.scenario_file import load_scenario
+from sim.summary import read_rows
 
 LABELS = ["zero_shot", "local", "average", "sift_masks", "counts", "half", "mask_only", "clamu", "clamu_vectors",
           "clamu_random", "clamu_signs"]  # fmt: skip
@@ -194,6 +195,9 @@ def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     both = parts["ab"]["strategies"]["average"]
     one, two = (parts[name]["strategies"]["average"] for name in "ab")
     for key, value in both["accuracy"].items():
+        if key.startswith("unseen"):
+            assert value is None  # everybody has joined
+            continue
         assert value == pytest.approx((one["accuracy"][key] + two["accuracy"][key]) / 2, abs=1e-15)
         spread = abs(one["accuracy"][key] - two["accuracy"][key]) / math.sqrt(2)
         assert parts["ab"]["spread"]["average"][key] == pytest.approx(spread, abs=1e-12)
@@ -234,3 +238,34 @@ def test_bad_data_leaves_no_folder(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="PyTorch finds no GPU here"):
             run_scenario(tiny(workers={"kind": "inline", "gpus": 1}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_clients_who_never_join(tmp_path: Path) -> None:
+    """They leave no trace, nobody tunes them, and they are served what anybody gets: what the forgotten are served too."""
+    strategies = ["zero_shot", "local", {"average": {"alpha": 0.7}}, "sift_masks"]
+    run = run_scenario(
+        tiny(strategies=strategies, stream={"join": 5, "unseen": 2, "requests": 1, "release": {"every": 1}}),
+        tmp_path / "run",
+    )
+    rows = read_rows(run)
+    summary = summary_of(run)
+    joined = {r["client"] for r in ledger.read(run / "ledger.jsonl") if r["event"] == "join"}
+    unseen = {row["client"] for row in rows if row["split"] == "unseen"}
+    assert (len(joined), len(unseen), len({row["client"] for row in rows})) == (5, 2, 7)
+    assert not joined & unseen
+    assert (summary["clients"], summary["unseen"]) == (5, 2)
+    assert {row["tasks"] for row in rows} == {5}
+    files = " ".join(str(path) for path in run.rglob("*")) + " ".join(p.read_text() for p in run.rglob("members.json"))
+    assert not [client for client in unseen if f"{client}." in files or f'"{client}"' in files]
+    values = {(row["strategy"], row["client"]): row["value"] for row in rows if row["deleted"] == 0}
+    for client in unseen:
+        assert values["zero_shot", client] == values["local", client]
+        assert values["zero_shot", client] != values["average", client]
+    told = summary["strategies"]["average"]["accuracy"]
+    assert told["unseen_before"] == pytest.approx(sum(values["average", client] for client in unseen) / 2, abs=1e-15)
+    alone = run_scenario(
+        tiny(strategies=strategies, stream={"join": 5, "requests": 1, "release": {"every": 1}}), tmp_path / "alone"
+    )
+    for label, strategy in summary_of(alone)["strategies"].items():
+        assert strategy["state_digest"] == summary["strategies"][label]["state_digest"]
+        assert strategy["accuracy"]["held_out_after"] == summary["strategies"][label]["accuracy"]["held_out_after"]

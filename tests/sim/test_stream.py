@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.scenario import StreamSpec
-from sim.stream import draw, releases
+from sim.stream import draw, population, releases
 
 CLIENTS = tuple(f"u{i}" for i in range(30))
 
@@ -27,3 +27,18 @@ def test_releases_are_batches_in_order() -> None:
     drawn = draw(StreamSpec(requests=7), CLIENTS, 1)
     assert releases(drawn, 3) == [drawn[:3], drawn[3:6], drawn[6:]]
     assert releases([], 3) == []
+
+
+@given(st.integers(1, 30), st.integers(0, 1000))
+def test_who_joins(join: int, seed: int) -> None:
+    joining, unseen = population(StreamSpec(join=join, unseen=30 - join), CLIENTS, seed)
+    assert (len(joining), len(unseen)) == (join, 30 - join)
+    assert sorted({*joining, *unseen}) == sorted(CLIENTS)
+    assert list(joining) == [client for client in CLIENTS if client in joining]
+    more, _ = population(StreamSpec(join=min(join + 3, 30)), CLIENTS, seed)
+    assert set(joining) <= set(more)
+    assert population(StreamSpec(unseen=30 - join), CLIENTS, seed) == (joining, unseen)
+
+
+def test_everybody_joins_unless_asked() -> None:
+    assert population(StreamSpec(), CLIENTS, 1) == (CLIENTS, ())

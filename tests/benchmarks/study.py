@@ -1,0 +1,160 @@
+"""What does merging add, and what is each strategy worth? Runs of many strategies over settings, clients and seeds.
+
+    python -m tests.benchmarks.study OUT --data FOLDER      # play what is not there yet; several processes may share OUT
+    python -m tests.benchmarks.study_tables OUT             # the tables of docs/what_merging_adds.md and docs/strategies.md
+
+One run folder for each (setting, T, seed). In a setting the population, the base model and who has how many examples are the
+same for every T: T of the clients join at random, and of the others, who are never seen, 20 are served what anybody gets.
+At the largest T of the labelled embedded settings every strategy runs, and 20 clients are deleted in one release; elsewhere
+the strategies of the question alone run, without deletions. FOLDER holds ``tofu``, ``sentiment140`` and ``mnist`` as the hub
+lays them out; without it the settings on real data are left out.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SEEDS = (1, 2, 3)
+TASKS = (10, 50, 200)
+UNSEEN = 20
+ALPHA = [0.8, 1.0, 1.2, 1.4, 1.6, 2.0, 2.5, 3.0, 4.0, 6.0]
+DELETED = 20
+
+QUESTION: list[Any] = [
+    "zero_shot",
+    "local",
+    {"central": {"steps": 200, "batch": 32}},
+    "average",
+    {"sift_masks": {"alpha": ALPHA}},
+    {"sift_masks": {"label": "sift_half", "keep": 0.5, "alpha": ALPHA}},
+    {"sift_masks": {"label": "sift_fifth", "keep": 0.2, "alpha": ALPHA}},
+    {"mask_only": {"label": "mask_only_all", "keep": 1.0}},
+    {"mask_only": {"label": "mask_only_half", "keep": 0.5}},
+    {"mask_only": {"label": "mask_only_fifth", "keep": 0.2}},
+    {"clamu": {"affinity": "task_vectors", "steps": 10}},
+    {"clamu": {"label": "clamu_each", "clusters": "clients", "steps": 10}},
+    {"clamu": {"label": "sift_clamu", "tuning": "sign_fixed", "affinity": "task_vectors", "steps": 10}},
+    {"clamu": {"label": "sift_clamu_each", "tuning": "sign_fixed", "clusters": "clients", "steps": 10}},
+    "tall",
+    "emr",
+]
+EDIT = {"steps": 200, "batch": 32}
+OTHERS: list[Any] = [
+    "task_arithmetic",
+    "dare",
+    "cluster_average",
+    {"sift_masks": {"label": "sift_counts", "scale": "counts"}},
+    {"sift_masks": {"label": "sift_half_l1", "keep": 0.5, "scale": "l1"}},
+    "vote_masks",
+    {"clamu": {"label": "clamu_features", "affinity": "features", "steps": 10}},
+    {"clamu": {"label": "clamu_random", "affinity": "random", "steps": 10}},
+    {"tall": {"label": "tall_clusters", "clusters": 8}},
+    {"emr": {"label": "emr_clusters", "clusters": 8}},
+    "ties",
+    "magmax",
+    "breadcrumbs",
+    "consensus",
+    {"sisa": {"steps": 40}},
+    {"negmerge": EDIT},
+    *[
+        {"negmerge": EDIT | {"label": f"negation_{merge}", "merge": merge}}
+        for merge in ("best", "uniform", "ties", "magmax")
+    ],
+    {"gradient_ascent": EDIT},
+    {"salun": EDIT},
+    {"l1_sparse": EDIT},
+]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A scenario file and what is set differently; ``needs`` is the folder of real data that it reads."""
+
+    scenario: str
+    sets: tuple[str, ...]
+    joins: tuple[int, ...] = TASKS
+    needs: str | None = None
+    everybody: int = 220
+
+
+DIGITS = ("data.maximum=20", "data.validation=8", "data.public_clients=30")
+SETTINGS = {
+    "fiction": Setting("quickstart", ("data.pairs=6",)),
+    "sent140": Setting("sent140", ("data.maximum=24",)),
+    "reddit": Setting("reddit", ("data.maximum=24",)),
+    "clip_i": Setting("clip_i", DIGITS),
+    "clip_ii": Setting("clip_ii", DIGITS),
+    "tofu_real": Setting("tofu", ("data.source={}",), (10, 50, 180), "tofu", 200),
+    "sent140_real": Setting("sent140", ("data.source={}", "data.minimum=5", "data.public_clients=60"), needs="sentiment140"),
+    "mnist_writers": Setting("mnist_writers", ("data.sets=[{}]", "data.maximum=24"), needs="mnist"),
+}
+LABELLED = ("sent140", "reddit", "clip_i", "clip_ii")
+
+
+def runs() -> Iterator[tuple[str, int, int]]:
+    """Setting, T and seed of every run: of the first seed all, then of the next."""
+    for seed in SEEDS:
+        for name, setting in SETTINGS.items():
+            for tasks in setting.joins:
+                yield name, tasks, seed
+
+
+def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Any:
+    """The scenario of one run."""
+    from sim.scenario import Scenario
+    from sim.scenario_file import load_scenario
+
+    setting = SETTINGS[name]
+    whole = name in LABELLED and tasks == max(setting.joins)
+    folder = str((data or Path()) / setting.needs) if setting.needs else ""
+    sets = [each.format(folder) for each in setting.sets] + [f"data.clients={setting.everybody}"]
+    deleted = DELETED if whole else 0
+    loaded = load_scenario(setting.scenario, sets).model_dump(mode="json")
+    return Scenario.model_validate(
+        loaded
+        | {
+            "name": f"{name}-{tasks}-{seed}",
+            "seeds": [seed],
+            "strategies": QUESTION + (OTHERS if whole else []),
+            "stream": {"join": tasks, "unseen": UNSEEN, "requests": deleted, "release": {"every": max(1, deleted)}},
+            "workers": {"kind": "inline", "cohort": 4},
+            "audit": [],
+            "report": {"html": False},
+        }
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", nargs="*", help="settings")
+    parser.add_argument("--tasks", nargs="*", type=int)
+    parser.add_argument("--seeds", nargs="*", type=int)
+    asked = parser.parse_args()
+
+    from sim.run import run_scenario
+
+    for name, tasks, seed in runs():
+        if SETTINGS[name].needs and asked.data is None:
+            continue
+        if any(
+            chosen and value not in chosen
+            for chosen, value in ((asked.only, name), (asked.tasks, tasks), (asked.seeds, seed))
+        ):
+            continue
+        folder = asked.out / f"{name}-{tasks}-{seed}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.close(os.open(folder.with_suffix(".taken"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        run_scenario(scenario_of(name, tasks, seed, asked.data), folder)
+        print(folder.name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
