@@ -204,9 +204,12 @@ server_app = ServerApp()
 @server_app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a whole scenario under ``flwr run .``; its config names the scenario and the folder to write."""
-    from sim.run import run_scenario
+    from sim.room import check_room
+    from sim.run import new_folder, run_scenario
     from sim.scenario_file import load_scenario
 
     out = str(context.run_config["out"])
     scenario = load_scenario(str(context.run_config["scenario"]))
-    run_scenario(scenario, out=Path(out) if out else None, open_workers=on_grid(grid))
+    folder = new_folder(scenario, Path(out) if out else None)
+    check_room(scenario, folder)
+    run_scenario(scenario, folder, on_grid(grid))

@@ -1,0 +1,62 @@
+"""What comparing strategies costs, against the dearest of them alone: learning (tuning, merging, masks), then evaluation.
+
+    python -m tests.benchmarks.bench_compare        # the quickstart's 40 clients, in this process
+
+Processor seconds of one thread, so that a busy machine does not decide. Every list is learned anew, nothing is taken over.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from clients import determinism
+from clients.jobs import open_site
+from sim.evaluation import evaluate
+from sim.learning import learn, localize
+from sim.run import prepare
+from sim.scenario import Scenario
+from sim.scenario_file import load_scenario
+from sim.system import build
+from sim.workers import InlineWorkers
+
+LISTS = {
+    "one tuning rule": ["zero_shot", "local", "average", "ties", "magmax", "emr", "tall", "clamu"],
+    "two tuning rules": ["zero_shot", "local", "average", "emr", "tall", "clamu", "mask_only", "sift_masks"],
+}
+
+
+def seconds_of(strategies: list[str]) -> tuple[float, float]:
+    """Learning and evaluation of the quickstart's clients under these strategies."""
+    base = load_scenario("quickstart", []).model_dump(mode="json")
+    scenario = Scenario.model_validate(base | {"strategies": strategies, "stream": {"requests": 0}})
+    seed = scenario.seeds[0]
+    prepare(scenario, seed)
+    with tempfile.TemporaryDirectory() as folder, determinism.deterministic():
+        system = build(scenario, seed, Path(folder))
+        workers = InlineWorkers(open_site(system.settings))
+        started = time.process_time()
+        learn(system, dict.fromkeys(system.kept, system.joining), workers)
+        localize(system, workers)
+        system.save()
+        learned = time.process_time()
+        evaluate(system, [], workers)
+        return learned - started, time.process_time() - learned
+
+
+def main() -> None:
+    alone = {name: seconds_of([name]) for name in sorted({name for names in LISTS.values() for name in names})}
+    print("alone                        learning   evaluation, s")
+    for name, (learning, evaluation) in alone.items():
+        print(f"  {name:<26} {learning:8.1f}   {evaluation:8.1f}")
+    for title, names in LISTS.items():
+        learning, evaluation = seconds_of(names)
+        dearest = max(names, key=lambda name: alone[name][0])
+        most = alone[dearest][0]
+        print(f"{title}: {', '.join(names)}")
+        print(f"  learning {learning:.1f} s, {learning / most:.2f} x that of {dearest} alone; evaluation {evaluation:.1f} s")
+        allowed = 1.5 * most + evaluation
+        print(f"  together {learning + evaluation:.1f} s; 1.5 x {dearest}'s learning, and evaluation: {allowed:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The tables of docs/what_merging_adds.md and docs/strategies.md, from the run folders of ``tests.benchmarks.study``.
+
+    python -m tests.benchmarks.study_tables OUT
+
+Accuracies are means over clients, then over seeds; ± is the standard deviation over seeds. A difference of two strategies is
+paired by client: its 95 % interval is that of 2,000 resamples of each seed's clients, so it speaks of these seeds.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from sim.figures import human_bytes
+from tests.benchmarks.study import LABELLED, OTHERS, QUESTION, SEEDS, SETTINGS
+
+RESAMPLES = 2000
+CLAIMS = {
+    "the sum adds to the masks: sift_half − mask_only_half": ("sift_half", "mask_only_half", "held_in"),
+    "... at rho 1: sift_masks − mask_only_all": ("sift_masks", "mask_only_all", "held_in"),
+    "... at rho .2: sift_fifth − mask_only_fifth": ("sift_fifth", "mask_only_fifth", "held_in"),
+    "half masks − whole masks: sift_half − sift_masks": ("sift_half", "sift_masks", "held_in"),
+    "a fifth − half: sift_fifth − sift_half": ("sift_fifth", "sift_half", "held_in"),
+    "masks add to merging: sift_masks − average": ("sift_masks", "average", "held_in"),
+    "masked merging − local models: sift_half − local": ("sift_half", "local", "held_in"),
+    "masked merging − central: sift_half − central": ("sift_half", "central", "held_in"),
+    "optimised masks, 8 clusters, on the sign-fixed sum: sift_clamu − clamu": ("sift_clamu", "clamu", "held_in"),
+    "..., one per client: sift_clamu_each − clamu_each": ("sift_clamu_each", "clamu_each", "held_in"),
+    "optimised on the client's own: sift_clamu_each − sift_masks": ("sift_clamu_each", "sift_masks", "held_in"),
+    "optimised − TALL: clamu_each − tall": ("clamu_each", "tall", "held_in"),
+    "optimised − EMR: clamu_each − emr": ("clamu_each", "emr", "held_in"),
+    "never seen, merged − base model: average − zero_shot": ("average", "zero_shot", "unseen"),
+    "never seen, sign-fixed mean − base model: sift_masks − zero_shot": ("sift_masks", "zero_shot", "unseen"),
+    "never seen, merged − central: average − central": ("average", "central", "unseen"),
+}
+
+Values = dict[str, float]
+
+
+def label_of(spec: Any) -> str:
+    """The label of a strategy as a scenario writes it."""
+    if isinstance(spec, str):
+        return spec
+    ((name, parameters),) = spec.items()
+    return str(parameters.get("label", name))
+
+
+class Study:
+    """Scores by client of all runs that are there, read once."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.found: dict[tuple[str, int, int], dict[tuple[str, str, int], Values]] = {}
+        self.summaries: dict[tuple[str, int, int], dict[str, Any]] = {}
+        for name, setting in SETTINGS.items():
+            for tasks in setting.joins:
+                for seed in SEEDS:
+                    self._read(name, tasks, seed)
+
+    def _read(self, name: str, tasks: int, seed: int) -> None:
+        run = self.out / f"{name}-{tasks}-{seed}"
+        if not (run / "summary.json").is_file():
+            return
+        scores: dict[tuple[str, str, int], Values] = {}
+        for row in pq.read_table(run / "metrics.parquet").to_pylist():
+            scores.setdefault((row["strategy"], row["split"], row["deleted"]), {})[row["client"]] = row["value"]
+        self.found[name, tasks, seed] = scores
+        self.summaries[name, tasks, seed] = json.loads((run / "summary.json").read_text())
+
+    def seeds(self, name: str, tasks: int) -> list[int]:
+        return [seed for seed in SEEDS if (name, tasks, seed) in self.found]
+
+    def values(self, name: str, tasks: int, strategy: str, split: str, deleted: int = 0) -> list[Values]:
+        """Scores by client, of each seed that has them."""
+        every = [self.found[name, tasks, seed].get((strategy, split, deleted)) for seed in self.seeds(name, tasks)]
+        return [values for values in every if values]
+
+
+def mean_and_spread(seeds: Sequence[Values]) -> str:
+    """``.812 ± .004``; a dash where there is nothing."""
+    if not seeds:
+        return "–"
+    means = [float(np.mean(list(values.values()))) for values in seeds]
+    spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
+    return f"{np.mean(means):.3f}{spread}"
+
+
+def difference(first: Sequence[Values], second: Sequence[Values]) -> tuple[float, float, float] | None:
+    """Mean difference over clients and seeds, and the ends of its 95 % interval."""
+    if not first or len(first) != len(second):
+        return None
+    paired = [np.array([a[c] - b[c] for c in sorted(a)]) for a, b in zip(first, second, strict=True)]
+    rng = np.random.default_rng(0)
+    drawn = np.mean([rng.choice(each, (RESAMPLES, each.size)).mean(1) for each in paired], axis=0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(np.mean([each.mean() for each in paired])), float(low), float(high)
+
+
+def accuracy_table(study: Study, name: str) -> list[str]:
+    """Rows of the strategies of the question: members and never seen clients at each T."""
+    joins = [tasks for tasks in SETTINGS[name].joins if study.seeds(name, tasks)]
+    if not joins:
+        return []
+    heads = [f"T = {tasks}" for tasks in joins] + [f"never seen, T = {tasks}" for tasks in joins]
+    seeds = sorted({len(study.seeds(name, tasks)) for tasks in joins})
+    lines = [
+        f"**{name}** ({' or '.join(map(str, seeds))} seeds)",
+        "",
+        f"| | {' | '.join(heads)} |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for label in map(label_of, QUESTION):
+        cells = [
+            mean_and_spread(study.values(name, tasks, label, split)) for split in ("held_in", "unseen") for tasks in joins
+        ]
+        lines.append(f"| `{label}` | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def claims_table(study: Study) -> list[str]:
+    """One row for a claim, one column for a setting, at the largest T of each; stars where 0 is outside of the interval."""
+    columns = [
+        (name, max(t for t in s.joins if study.seeds(name, t)))
+        for name, s in SETTINGS.items()
+        if any(study.seeds(name, t) for t in s.joins)
+    ]
+    lines = [f"| | {' | '.join(f'{name}, {tasks}' for name, tasks in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for claim, (first, second, split) in CLAIMS.items():
+        cells = []
+        for name, tasks in columns:
+            found = difference(study.values(name, tasks, first, split), study.values(name, tasks, second, split))
+            if found is None:
+                cells.append("–")
+                continue
+            value, low, high = found
+            sure = "**" if low > 0 or high < 0 else ""
+            cells.append(f"{sure}{value:+.3f}{sure} [{low:+.3f}, {high:+.3f}]")
+        lines.append(f"| {claim} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def strategies_table(study: Study, deleted: int) -> list[str]:
+    """Every strategy on the labelled embedded settings: members before, members after, the forgotten after."""
+    columns = [(name, max(SETTINGS[name].joins)) for name in LABELLED]
+    heads = [f"{name}: members, after deletions, the forgotten" for name, _ in columns]
+    lines = [f"| | {' | '.join(heads)} | gradient steps: learn, forget | storage |", "|---" * (len(heads) + 3) + "|"]
+    for label in map(label_of, QUESTION + OTHERS):
+        cells = []
+        for name, tasks in columns:
+            parts = [("held_in", 0), ("held_in", deleted), ("forgotten", deleted)]
+            cells.append(", ".join(mean_and_spread(study.values(name, tasks, label, *part)) for part in parts))
+        told = [
+            s["strategies"][label]
+            for key, s in study.summaries.items()
+            if key[:2] == columns[0] and label in s["strategies"]
+        ]
+        steps = f"{told[0]['gradient_steps']['learn']:,}, {told[0]['gradient_steps']['forget']:,}" if told else "–"
+        lines.append(
+            f"| `{label}` | {' | '.join(cells)} | {steps} | {human_bytes(told[0]['storage_before']) if told else '–'} |"
+        )
+    return [*lines, ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    study = Study(parser.parse_args().out)
+    from tests.benchmarks.study import DELETED
+
+    for name in SETTINGS:
+        print("\n".join(accuracy_table(study, name)))
+    print("\n".join(claims_table(study)))
+    print("\n".join(strategies_table(study, DELETED)))
+
+
+if __name__ == "__main__":
+    main()
