@@ -1,4 +1,4 @@
-"""The Flower ClientApp: a client's side of the three jobs, and how jobs and replies are written as Flower messages.
+"""The Flower ClientApp: a client's side of the jobs, and how jobs and replies are written as Flower messages.
 
 A message carries its settings, so a node needs no configuration; data and base model are loaded once per process. Facts
 travel as JSON, arrays bit for bit in the .npy form that Flower's own ``Array.numpy()`` reads. Decoding makes views of the

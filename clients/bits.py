@@ -3,6 +3,8 @@
 Bit order is little: entry i is bit ``i % 8`` of byte ``i // 8``; unused bits of the last byte are zero.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from clients.errors import InputError
@@ -90,6 +92,24 @@ def add_masked(
             ones = np.unpackbits(packed[start // 8 : (part.stop + 7) // 8], count=s.size, bitorder="little")
             np.multiply(s, ones, out=s)
         np.add(theta[part], s, out=out[part])
+    return out
+
+
+def weighted_sum(directions: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Σ weight · direction in the order given, in float64 and rounded once; fp32 [d].
+
+    Raises:
+        InputError: directions of different sizes.
+    """
+    if len(sizes := {direction.shape for direction in directions}) != 1:
+        raise InputError(f"directions of shapes {sorted(sizes)} cannot be added")
+    out = np.empty_like(directions[0], dtype=np.float32)
+    for start in range(0, out.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        total = np.zeros(out[part].size, dtype=np.float64)
+        for direction, weight in zip(directions, weights, strict=True):
+            total += weight * direction[part].astype(np.float64)
+        out[part] = total
     return out
 
 

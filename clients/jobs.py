@@ -3,6 +3,7 @@
 ``tune``        derive task vectors of some clients; return their exact partial sum and what else is wanted of each
 ``learn_mask``  learn one mask for some clients together
 ``train``       train one model on the pooled data of some clients
+``assign``      say which anchor each of some clients is nearest to (``clients.anchors``)
 ``score``       evaluate served models on clients' data
 
 A ``Job`` and its ``Reply`` hold JSON facts and numpy arrays only, so that every transport (a call, Ray, Flower) carries
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from clients import bits, data, digest, exact_sum, masking, models, pooled, scoring, tuning
+from clients import anchors, bits, data, digest, exact_sum, masking, models, pooled, scoring, tuning
 from clients.data.dataset import Dataset
+from clients.determinism import deterministic
 from clients.models import BaseModel
 from clients.settings import Settings, TuningKind
 from clients.strict import Strict
@@ -31,7 +33,7 @@ class Job:
     """Work for whoever hosts these clients' data.
 
     Attributes:
-        kind: tune, learn_mask, train or score.
+        kind: tune, learn_mask, train, assign or score.
         clients: whose data it needs; the first one decides where it runs.
         facts: JSON values.
         arrays: sent with this job.
@@ -67,12 +69,14 @@ class Wants(Strict):
             per tensor.
         vector: the task vector itself.
         features: mean feature of the shard under the base model.
+        anchors: numbers of anchors; for each, which of so many the shard is nearest to, a fact of the reply.
     """
 
     sum: bool = False
     masks: tuple[float, ...] = ()
     vector: bool = False
     features: bool = False
+    anchors: tuple[int, ...] = ()
 
     def holds(self, name: str) -> bool:
         """Whether an array of a reply, by its name, is among what is wanted."""
@@ -87,6 +91,7 @@ class Wants(Strict):
             masks=tuple(sorted({*self.masks, *other.masks})),
             vector=self.vector or other.vector,
             features=self.features or other.features,
+            anchors=tuple(sorted({*self.anchors, *other.anchors})),
         )
 
 
@@ -102,6 +107,8 @@ class Served:
         start: name of a shared direction that is added as it is.
         together: names of shared directions; their models θ0 + direction answer with the mean of their probabilities, and
             nothing else is served.
+        vote: those models vote for labels instead.
+        mixed: names of shared directions with weights; their weighted sum stands in the place of ``direction``.
     """
 
     direction: str | None = None
@@ -111,6 +118,8 @@ class Served:
     own: np.ndarray | None = None
     start: str | None = None
     together: tuple[str, ...] = ()
+    vote: bool = False
+    mixed: tuple[tuple[str, float], ...] = ()
 
 
 def tune_job(clients: Sequence[str], kind: TuningKind, wants: Wants) -> Job:
@@ -131,28 +140,45 @@ def train_job(training: pooled.Training, start: str | None = None) -> Job:
     return Job("train", clients, facts, shared=(start,) if start is not None else ())
 
 
+def assign_job(clients: Sequence[str], count: int) -> Job:
+    """Which of ``count`` anchors each client is nearest to."""
+    return Job("assign", tuple(clients), {"anchors": count})
+
+
 def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None) -> Job:
     """Evaluate each client under its served model: at its own scale, or at each of ``scales``."""
     arrays: dict[str, np.ndarray] = {}
     items = []
     for index, (_, s) in enumerate(served):
         item = {"direction": s.direction, "scales": list(scales or [s.scale])}
-        items.append(item | ({"start": s.start} if s.start else {}) | ({"together": s.together} if s.together else {}))
+        seldom = {"start": s.start, "together": s.together, "vote": s.vote, "mixed": s.mixed}
+        items.append(item | {name: value for name, value in seldom.items() if value})
         for name in ("mask", "tensor_scales", "own"):
             if (array := getattr(s, name)) is not None:
                 arrays[f"{index}/{name}"] = array
-    named = {name for _, s in served for name in (s.direction, s.start, *s.together)}
+    named = {name for _, s in served for name in (s.direction, s.start, *s.together, *dict(s.mixed))}
     shared = sorted(name for name in named if name is not None)
     return Job("score", tuple(client for client, _ in served), {"items": items}, arrays, tuple(shared))
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where jobs are done: the data and the base model, loaded once per process."""
+    """Where jobs are done: the data and the base model, loaded once per process, and the anchors that were asked for."""
 
     settings: Settings
     dataset: Dataset
     model: BaseModel
+    anchors: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
+
+    def anchors_of(self, count: int) -> np.ndarray:
+        """So many anchors, float64 [count, width], made at the first call; InputError where public data are too few."""
+        if count not in self.anchors:
+            self.anchors[count] = anchors.anchors(self.model, self.dataset.public, count, self.settings.seed)
+        return self.anchors[count]
+
+    def nearest(self, client: str, count: int) -> int:
+        """The number of the anchor, of so many, that a client's training data are nearest to."""
+        return anchors.number(self.model, self.dataset.shard(client).train, self.anchors_of(count))
 
 
 @lru_cache(maxsize=2)
@@ -166,7 +192,8 @@ def perform(site: Site, job: Job, shared: Arrays) -> Reply:
     """Do a job. Errors come back as the reply's ``error``, so that one bad client does not end a run."""
     started = time.perf_counter()
     try:
-        reply = {"tune": _tune, "learn_mask": _learn_mask, "train": _train, "score": _score}[job.kind](site, job, shared)
+        work = {"tune": _tune, "learn_mask": _learn_mask, "train": _train, "assign": _assign, "score": _score}[job.kind]
+        reply = work(site, job, shared)
         return replace(reply, facts=reply.facts | {"seconds": time.perf_counter() - started})
     except Exception as error:
         site.model.reset()
@@ -191,9 +218,12 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
             "tokens": tuned.tokens,
             "loss": tuned.loss,
         }
+        if wants.anchors:
+            tunings[client]["anchors"] = {str(count): site.nearest(client, count) for count in wants.anchors}
         _describe(site.model, client, tuned.vector, wants, arrays)
         if wants.features:
-            arrays[f"features/{client}"] = site.model.features(shard.train)
+            with deterministic():
+                arrays[f"features/{client}"] = site.model.features(shard.train)
     if wants.sum:
         arrays["sum"] = partial.total
     steps = [t["steps"] for t in tunings.values()]
@@ -248,6 +278,11 @@ def _train(site: Site, job: Job, shared: Arrays) -> Reply:
     return Reply(job.clients, facts, {"vector": trained.vector})
 
 
+def _assign(site: Site, job: Job, shared: Arrays) -> Reply:
+    numbers = {client: site.nearest(client, job.facts["anchors"]) for client in job.clients}
+    return Reply(job.clients, {"anchors": numbers, "gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0})
+
+
 def _score(site: Site, job: Job, shared: Arrays) -> Reply:
     scores, evaluations = [], 0
     theta0 = site.model.theta0.cpu().numpy()  # once a job: on a GPU this copies
@@ -272,10 +307,13 @@ def _scores(
     """A client's score under one served model, at each of its scales; ``theta`` is θ0."""
     model, shard = site.model, site.dataset.shard(client)
     if names := item.get("together"):
-        return [scoring.score_together(model, shard, (bits.add_masked(theta, shared[name], 1.0) for name in names))]
+        thetas = (bits.add_masked(theta, shared[name], 1.0) for name in names)
+        return [scoring.score_together(model, shard, thetas, item.get("vote", False))]
     if (start := item.get("start")) is not None:
         theta = bits.add_masked(theta, shared[start], 1.0)
     direction = shared[item["direction"]] if item["direction"] is not None else arrays["own"]
+    if mixed := item.get("mixed"):
+        direction = bits.weighted_sum([shared[name] for name, _ in mixed], [weight for _, weight in mixed])
     if direction is not None and (factors := arrays["tensor_scales"]) is not None:
         direction = direction * np.repeat(factors, np.diff(model.layout.bounds))
     values = []

@@ -7,6 +7,7 @@ import numpy as np
 
 from clients.data.dataset import Shard
 from clients.determinism import deterministic
+from clients.errors import InputError
 from clients.models import BaseModel
 
 
@@ -17,14 +18,24 @@ def score(model: BaseModel, shard: Shard) -> float:
     return math.fsum(values) / len(values)
 
 
-def score_together(model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray]) -> float:
-    """Score of several models, each fp32 [d], that answer with the mean of their probabilities."""
+def score_together(model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool = False) -> float:
+    """Score of several models, each fp32 [d], that answer with the mean of their probabilities, or vote.
+
+    A model votes for its most probable label, the label with most votes wins; in both the lowest label number of equals.
+
+    Raises:
+        InputError: a vote where answers are free text.
+    """
     total: np.ndarray | float = 0.0
     count = 0
     with deterministic():
         for theta in thetas:
             model.assign(theta)
             probabilities, right = model.probabilities(shard.evaluated)
+            if vote:
+                if probabilities.shape[1] == 1:
+                    raise InputError("a vote needs labels to vote for; these answers are free text")
+                probabilities = np.eye(probabilities.shape[1])[probabilities.argmax(1)]
             total, count = total + probabilities, count + 1
     mean = np.asarray(total) / count
     values = mean[:, 0] if mean.shape[1] == 1 else (mean.argmax(1) == right)

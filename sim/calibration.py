@@ -61,6 +61,8 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     keeps = {rule: each for rule, each in keeps_of(strategies_of(scenario, site.settings.seed)).items() if rule is not None}
     joining: dict[Rule, float] = {}
     step: dict[Rule, float] = {}
+    for count in {count for each in keeps.values() for count in each.anchors}:
+        site.anchors_of(count)  # once a process: no part of what a client takes
     for rule in keeps or {"plain": Keeps()}:  # training on pooled data takes plain steps without a rule
         each, beside, width = _tuning_seconds(site, typical, rule, keeps.get(rule, Keeps()))
         step[rule], joining[rule] = larger * each, larger * beside

@@ -73,8 +73,9 @@ def _fold(
             up = reply_bytes(reply, system.strategies[label].keeps.wants())
             cost[label] = cost[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
         for client in cohort:
-            if ledger is not None:
-                ledger.append("join", seed=system.seed, rule=rule, client=client, **system.kept[rule].members[client])
+            if ledger is not None:  # where a client's data lie is forgotten with it, so it stays out of the ledger
+                told = {key: value for key, value in system.kept[rule].members[client].items() if key != "anchors"}
+                ledger.append("join", seed=system.seed, rule=rule, client=client, **told)
             done()
     return failed
 

@@ -21,7 +21,7 @@ from sim.price import Work
 from sim.progress import phase
 from sim.room import Need, Sizes, sizes_of
 from sim.scenario import Scenario
-from sim.system import Rule
+from sim.system import Rule, check_data
 from sim.workers import Kind
 from strategies.strategy import Strategy
 
@@ -118,6 +118,7 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
         WorkError: a client cannot be tuned or scored.
     """
     seed = scenario.seeds[0]
+    check_data(scenario, seed)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
     with phase("measuring a few steps"):

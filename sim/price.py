@@ -15,7 +15,9 @@ from clients.settings import TuningSpec
 from sim import stream
 from sim.scenario import Scenario
 from sim.system import Rule
+from strategies.apa import Apa
 from strategies.central import Central
+from strategies.clusters import grouped, number
 from strategies.gradient_ascent import GradientAscent
 from strategies.l1_sparse import L1Sparse
 from strategies.negmerge import LAMBDAS, NegMerge
@@ -149,10 +151,13 @@ def choosing(strategy: Strategy[Any], members: int) -> Work:
 
 
 def retraining(strategy: Strategy[Any], before: Members, after: Members) -> Work | None:
-    """Training on pooled data: all of it, or of SISA the shards from the first slice on whose members are others."""
+    """Training on pooled data: all of it, or of SISA the shards from the first slice on whose members are others, or of APA
+    the clusters whose members are others, and the scores of what was trained."""
     p = strategy.parameters
     if isinstance(strategy, Central):
         return _pool(p.steps, p.batch, len(after)) if set(before) != set(after) else Work()
+    if isinstance(strategy, Apa):
+        return _clusters_again(strategy, before, after)
     if not isinstance(strategy, Sisa):
         return None
     total = Work()
@@ -162,6 +167,18 @@ def retraining(strategy: Strategy[Any], before: Members, after: Members) -> Work
             if new[stage]:
                 total += _pool(p.steps, p.batch, sum(map(len, new[: stage + 1])))
     return total
+
+
+def _clusters_again(strategy: Apa, before: Members, after: Members) -> Work:
+    """Every cluster whose members are others is trained again and scored by all; who is new scores the others too.
+
+    Who is nearest to which anchor is not known before: clusters by anchor are taken to be those by hash.
+    """
+    p = strategy.parameters
+    old, new = (grouped({c: number(c, p.clusters, strategy.seed) for c in members}) for members in (before, after))
+    changed = [name for name in new if new[name] != old.get(name)]
+    scored = sum(len(changed) if client in before else len(new) for client in after)
+    return sum((_pool(p.steps, p.batch, len(new[name])) for name in changed), Work(evaluations=scored))
 
 
 def editing(strategy: Strategy[Any], before: Members, after: Members) -> Work | None:

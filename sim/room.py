@@ -3,7 +3,8 @@
 Bytes on disk follow from what a strategy declares to keep (``strategies.kept``): per parameter 8 of a sum, 4 of a vector or
 counter, a bit of a mask. Members' and chosen values, JSON of a few hundred bytes a client, are not counted.
 
-Deviations: spectral clustering is taken to find as many clusters as it is asked for. Memory is an estimate: arrays that grow
+Deviations: spectral clustering is taken to find as many clusters as it is asked for, and clusters by anchor to be those by
+hash, as who is nearest to which anchor is not known before. Memory is an estimate: arrays that grow
 with the tunable parameters d, beside a process that holds the base model; activations, and memory of a GPU, are not in it.
 """
 
@@ -25,8 +26,9 @@ from sim.figures import human_bytes
 from sim.price import Members, left, strategies_of
 from sim.progress import phase
 from sim.scenario import Scenario, StreamSpec
-from sim.system import Rule
+from sim.system import Rule, check_data
 from strategies.additive import Additive
+from strategies.apa import Apa
 from strategies.clamu import Clamu
 from strategies.clusters import number
 from strategies.kept import Keeps
@@ -148,6 +150,8 @@ def own_bytes(strategy: Strategy[Any], sizes: Sizes, members: Members) -> int:
     vectors = 1 if strategy.deletion in ("rebuild", "retrain", "edit") and members else 0
     if isinstance(strategy, Sisa):  # a checkpoint for each slice that somebody is in
         vectors = sum(bool(one) for shard in strategy.slices_of(members) for one in shard)
+    if isinstance(strategy, Apa):
+        vectors = len(hashed(members, strategy.parameters.clusters, strategy.seed))
     return masks_of(strategy, members) * mask_bytes(sizes) + vectors * vector_bytes(sizes.tunable)
 
 
@@ -199,6 +203,7 @@ def passing(strategy: Strategy[Any], sizes: Sizes) -> int:
         served = mask_bytes(sizes) * n
     directions = sum(additive.clusters for additive in strategy.keeps.additive)
     directions += strategy.parameters.shards if isinstance(strategy, Sisa) else 0
+    directions += strategy.parameters.clusters if isinstance(strategy, Apa) else 0
     return served + (20 + 4 * directions) * d
 
 
@@ -283,6 +288,7 @@ def refuse(need: Need) -> None:
 
 def check_room(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
+    check_data(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
         sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario.stream)
     refuse(need_of(scenario, sizes, out))

@@ -23,7 +23,7 @@ from sim.ledger import Ledger
 from sim.progress import phase, say
 from sim.report import write_report
 from sim.scenario import Scenario
-from sim.system import System, build, write_json
+from sim.system import System, build, check_data, write_json
 from sim.workers import Kind, Workers, WorkersSpec, one_ray, open_workers
 
 Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]
@@ -94,9 +94,10 @@ def prepare(scenario: Scenario, seed: int) -> None:
     """Load data and base model, which is pretrained now if the cache does not hold it.
 
     Raises:
-        InputError: one of them does not fit.
+        InputError: one of them does not fit, or the data lack what a strategy needs.
     """
     dataset = data.load(scenario.data, seed)
+    check_data(scenario, seed)
     for note in dataset.notes:
         say(note)
     with phase("opening the base model (pretrained at first use)"):

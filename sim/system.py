@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clients import data
 from clients.data.dataset import Dataset
 from clients.errors import InputError
 from clients.files import write_whole
@@ -94,6 +95,16 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
             strategy.load()
     joining, unseen = stream.population(scenario.stream, site.dataset.clients, seed)
     return System(scenario, seed, settings, site.dataset, joining, unseen, folder, kept, strategies)
+
+
+def check_data(scenario: Scenario, seed: int) -> None:
+    """Raise InputError, with the strategy's name, if a strategy needs what the data do not hold."""
+    dataset = data.load(scenario.data, seed)
+    for spec in scenario.strategies:
+        try:
+            REGISTRY[spec.strategy][0](spec.parameters, seed, Path()).check(dataset)
+        except InputError as error:
+            raise InputError(f"strategies: {spec.label}: {error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

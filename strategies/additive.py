@@ -1,6 +1,7 @@
 """Sums per cluster of clients of something that follows from each task vector alone: exact, and exact to subtract from.
 
-A client's cluster is a hash of its name. Of its vector on the grid (``clients.exact_sum``) is added
+A client's cluster is a hash of its name, or the anchor that its data are nearest to (``Kept.cluster``). Of its vector on the
+grid (``clients.exact_sum``) is added
 
     vectors   the vector
     dropped   the vector with each entry dropped with probability ``share``; which ones follows from the run's seed and the
@@ -22,19 +23,20 @@ from clients import bits, digest
 from clients.errors import InputError
 from clients.exact_sum import MOST_VECTORS, from_grid, read_safetensors
 from clients.strict import Strict
-from strategies import clusters
+from strategies.clusters import By
 
 
 class Additive(Strict):
-    """What is added, in how many clusters."""
+    """What is added, in how many clusters, and what numbers a client's cluster."""
 
     of: Literal["vectors", "dropped", "votes"]
     clusters: int = Field(1, ge=1)
     share: float = Field(1.0, ge=0, le=1)
+    by: By = "hash"
 
     @property
     def name(self) -> str:
-        return f"{self.of}-{self.clusters}-{self.share}"
+        return f"{self.of}-{self.clusters}-{self.share}" + ("-anchor" if self.by == "anchor" else "")
 
     @property
     def dtype(self) -> type[np.signedinteger]:
@@ -64,9 +66,8 @@ class Sums:
         self.totals: dict[int, np.ndarray] = {}
         self.counts: dict[int, int] = {}
 
-    def fold(self, client: str, grid: np.ndarray, sign: Literal[1, -1]) -> None:
-        """Add a client's contribution (1), or take it out (-1)."""
-        k = clusters.number(client, self.additive.clusters, self.seed)
+    def fold(self, client: str, k: int, grid: np.ndarray, sign: Literal[1, -1]) -> None:
+        """Add a client's contribution to its cluster k (1), or take it out (-1)."""
         count = self.counts.get(k, 0) + sign
         if not 0 <= count <= MOST_VECTORS:
             raise InputError(f"a sum holds 0 to {MOST_VECTORS} vectors, not {count}")

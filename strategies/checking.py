@@ -1,6 +1,6 @@
 """Refusing updates that are not what was asked for: someone else's, a second one, of a wrong shape, digest or sign."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
@@ -29,6 +29,11 @@ def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: S
         raise InputError(f"client {(twice or reply.clients)[0]}: sent its update twice; the first one counts")
     if set(reply.facts.get("tunings", ())) != set(reply.clients):
         raise InputError(f"an update for {who} speaks of other clients")
+    for client in reply.clients:
+        said = reply.facts["tunings"][client].get("anchors", {})
+        if not placed(said, wants.anchors):
+            right = ", ".join(f"0 to {count - 1} for {count}" for count in wants.anchors) or "nothing"
+            raise InputError(f"client {client}: says {said!r} of the anchors it is nearest to, expected {right}")
     for name, shape in _shapes(reply.clients, wants, size).items():
         if name not in reply.arrays or reply.arrays[name].shape != shape:
             found = reply.arrays[name].shape if name in reply.arrays else "nothing"
@@ -43,6 +48,13 @@ def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: S
             total += grid
         if wants.sum and not np.array_equal(total, reply.arrays["sum"]):
             raise InputError(f"an update for {who}: its sum is not that of its task vectors")
+
+
+def placed(found: object, counts: Iterable[int]) -> bool:
+    """Whether these are the numbers of a client's anchors: for each count, by its name, one below it, and no other."""
+    if not isinstance(found, dict) or set(found) != set(map(str, counts)):
+        return False
+    return all(type(k) is int and 0 <= k < int(count) for count, k in found.items())
 
 
 def genuine(vector: np.ndarray, claimed: str) -> bool:

@@ -1,6 +1,7 @@
 """Cluster average: one exact mean per cluster of clients. Serve client t of cluster k θ0 + Σ_k/T_k, anybody else θ0 + Σ/T.
 
-A client's cluster is a hash of its name, so forgetting u is a subtraction from its cluster's sum alone; storage K·M.
+A client's cluster is a hash of its name, or by ``anchor`` the public point that its own data are nearest to
+(``clients.anchors``): nobody else decides it, so forgetting u is a subtraction from its cluster's sum alone; storage K·M.
 Σ/T is made of the clusters' sums.
 """
 
@@ -8,19 +9,22 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from clients import anchors
+from clients.data.dataset import Dataset
 from clients.jobs import Served
 from clients.settings import TuningKind
 from strategies.additive import Additive
-from strategies.clusters import number
+from strategies.clusters import By
 from strategies.kept import Keeps, Kept
 from strategies.strategy import Deletion, Parameters, Strategy
 
 
 class ClusterAverageParameters(Parameters):
-    """``tuning``: plain or sign_fixed; ``clusters``: how many."""
+    """``tuning``: plain or sign_fixed; ``clusters``: how many; ``by``: what numbers a client's."""
 
     tuning: TuningKind = "plain"
     clusters: int = Field(8, ge=1)
+    by: By = "hash"
 
 
 class ClusterAverage(Strategy[ClusterAverageParameters]):
@@ -36,9 +40,13 @@ class ClusterAverage(Strategy[ClusterAverageParameters]):
 
     @property
     def _sums(self) -> Additive:
-        return Additive(of="vectors", clusters=self.parameters.clusters)
+        return Additive(of="vectors", clusters=self.parameters.clusters, by=self.parameters.by)
+
+    def check(self, dataset: Dataset) -> None:
+        if self.parameters.by == "anchor":
+            anchors.check(dataset.public, self.parameters.clusters)
 
     def serve(self, kept: Kept, client: str) -> Served:
         if client not in kept.members:
             return Served(self._sums.name)
-        return Served(f"{self._sums.name}/{number(client, self.parameters.clusters, self.seed)}")
+        return Served(f"{self._sums.name}/{kept.cluster(client, self.parameters.clusters, self.parameters.by)}")

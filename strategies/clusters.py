@@ -1,16 +1,21 @@
 """Clusters of clients, as a function of the current members only, whatever order they came in.
 
 Spectral clustering (``sklearn.cluster.SpectralClustering``) on (1 + cosine)/2 of task vectors or of features; or a hash of
-seed and client name. Clusters are ordered by their first member.
+seed and client name; or the anchor that a client's own data are nearest to (``clients.anchors``). Where clusters are lists
+they are ordered by their first member.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
 from clients import digest
 
 Clusters = list[list[str]]
+By = Literal["hash", "anchor"]
+"""What numbers a client's cluster: a hash of its name, or the anchor that its own data are nearest to."""
 
 
 def spectral(clients: list[str], gram: np.ndarray, clusters: int, seed: int) -> Clusters:
@@ -36,6 +41,14 @@ def hashed(clients: list[str], clusters: int, seed: int) -> Clusters:
 def number(client: str, clusters: int, seed: int) -> int:
     """The number of a client's random cluster, from 0."""
     return int(digest.of_json([seed, client])[:15], 16) % clusters
+
+
+def grouped(numbers: Mapping[str, int]) -> dict[str, list[str]]:
+    """The members of each cluster that somebody is in, by the name ``cluster-NUMBER``."""
+    groups = defaultdict(list)
+    for client in sorted(numbers):
+        groups[f"cluster-{numbers[client]}"].append(client)
+    return dict(sorted(groups.items()))
 
 
 def singletons(clients: list[str]) -> Clusters:

@@ -30,6 +30,7 @@ PAUSE = 0.02
 MESSAGE_TYPES = {
     "tune": "train.tune",
     "train": "train.tune",
+    "assign": "train.tune",
     "learn_mask": "train.learn_mask",
     "score": "evaluate.score",
 }

@@ -5,7 +5,7 @@ compared; each strategy reads, and is charged for, only the parts that it declar
 own, so the server's memory does not grow with the number of clients, and forgetting is deleting files:
 
     sum.safetensors               int64 grid sum and count of the vectors
-    members.json                  digest, recipe and steps of each client's task vector
+    members.json                  digest, recipe and steps of each client's task vector, and its anchors' numbers
     counts-RHO.safetensors        int32 sum of the masks of kept share RHO
     masks-RHO/CLIENT.bits         packed mask
     sizes-RHO/CLIENT.safetensors  mean size of the kept entries per tensor
@@ -36,7 +36,7 @@ from clients.files import write_whole
 from clients.jobs import Reply, Wants
 from clients.settings import TuningKind
 from clients.strict import Strict
-from strategies import checking
+from strategies import checking, clusters
 from strategies.additive import Additive, Sums
 from strategies.streaming import Row, mapped
 
@@ -69,11 +69,16 @@ class Keeps(Strict):
             cached_vectors=self.cached_vectors or other.cached_vectors,
         )
 
+    @property
+    def anchors(self) -> tuple[int, ...]:
+        """Of how many anchors the number of each client's nearest is needed: its cluster."""
+        return tuple(sorted({additive.clusters for additive in self.additive if additive.by == "anchor"}))
+
     def wants(self) -> Wants:
         """What clients have to send for it."""
         masks = tuple(sorted({*self.masks, *self.counts}))
         vector = self.vectors or self.cached_vectors or self.gram or bool(self.additive)
-        return Wants(sum=self.sum, masks=masks, vector=vector, features=self.features)
+        return Wants(sum=self.sum, masks=masks, vector=vector, features=self.features, anchors=self.anchors)
 
 
 class Kept:
@@ -83,7 +88,8 @@ class Kept:
         kind: plain, sign_fixed, or None for strategies that tune nothing.
         bounds: where each tunable tensor starts, then the end, which is also ``size``, the number of parameters d.
         seed: of the shared sign vector.
-        members: for each current client the digest, recipe and steps of its task vector, and the seconds that it took.
+        members: for each current client the digest, recipe and steps of its task vector, the seconds that it took, and
+            ``anchors`` where its clusters are numbered by them: by how many there are, the one that it is nearest to.
     """
 
     def __init__(self, folder: Path, kind: TuningKind | None, bounds: tuple[int, ...], keeps: Keeps, seed: int) -> None:
@@ -117,11 +123,13 @@ class Kept:
                 self._save("vectors", client, reply.arrays[f"vector/{client}"])
             if self.keeps.gram:
                 self._multiply(client, reply.arrays[f"vector/{client}"])
-            if self.sums:
-                self._fold(client, to_grid(reply.arrays[f"vector/{client}"]), 1)
             tuned = reply.facts["tunings"][client]
             seconds = round(reply.facts.get("seconds", 0.0) / len(reply.clients), 6)
             self.members[client] = {key: tuned[key] for key in IDENTITY} | {"seconds": seconds}
+            if wants.anchors:
+                self.members[client]["anchors"] = tuned["anchors"]
+            if self.sums:
+                self._fold(client, to_grid(reply.arrays[f"vector/{client}"]), 1)
         self._directions.clear()
 
     def register(self, clients: Iterable[str]) -> None:
@@ -163,6 +171,12 @@ class Kept:
         self._directions.clear()
 
     # -- reading ------------------------------------------------------------------------------------------------------
+
+    def cluster(self, client: str, count: int, by: clusters.By) -> int:
+        """The number of a member's cluster of so many, from 0."""
+        if by == "hash":
+            return clusters.number(client, count, self.seed)
+        return int(self.members[client]["anchors"][str(count)])
 
     def mask(self, client: str, keep: float) -> np.ndarray:
         """Packed mask of a client, uint8."""
@@ -214,6 +228,8 @@ class Kept:
         """Digest of the parts that a strategy keeps; a function of who is in it, whatever the history."""
         clients = sorted(self.members)
         parts: dict[str, Any] = {"members": {c: {key: self.members[c][key] for key in IDENTITY} for c in clients}}
+        if keeps.anchors:
+            parts["anchors"] = {c: [self.members[c]["anchors"][str(count)] for count in keeps.anchors] for c in clients}
         if keeps.sum:
             parts["sum"] = self.total.digest()
         for keep in sorted({*keeps.masks, *keeps.counts}):
@@ -268,6 +284,9 @@ class Kept:
             kept.members = json.loads((folder / "members.json").read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / 'members.json'}: cannot be read ({error})") from error
+        for client, member in kept.members.items():
+            if not checking.placed(member.get("anchors", {}), keeps.anchors):
+                raise InputError(f"{folder / 'members.json'}: damaged: {client} lies at no anchor of {keeps.anchors}")
         if keeps.sum:
             kept.total = ExactSum.load(folder / "sum.safetensors")
             if kept.total.total.size != size or kept.total.count != len(kept.members):
@@ -293,8 +312,8 @@ class Kept:
         return kept
 
     def _fold(self, client: str, grid: np.ndarray, sign: Literal[1, -1]) -> None:
-        for sums in self.sums.values():
-            sums.fold(client, grid, sign)
+        for additive, sums in self.sums.items():
+            sums.fold(client, self.cluster(client, additive.clusters, additive.by), grid, sign)
 
     @property
     def _writes_vectors(self) -> bool:

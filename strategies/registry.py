@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from strategies.apa import Apa, ApaParameters
 from strategies.average import Average, AverageParameters
 from strategies.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
 from strategies.central import Central, CentralParameters
@@ -45,6 +46,7 @@ REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
     "clamu": (Clamu, ClamuParameters),
     "central": (Central, CentralParameters),
     "sisa": (Sisa, SisaParameters),
+    "apa": (Apa, ApaParameters),
     "negmerge": (NegMerge, NegMergeParameters),
     "gradient_ascent": (GradientAscent, GradientAscentParameters),
     "salun": (Salun, SalunParameters),

@@ -3,18 +3,22 @@
 Clients lie in S shards, and inside a shard in R slices, by hashes of their names, so that nobody's place depends on others.
 A shard's model is trained slice by slice: stage r takes ``steps`` steps on slices 1 … r together, from the checkpoint of
 stage r − 1 (θ0 at first), and its task vector is kept as the next checkpoint. Everybody is served the mean of the shard
-models' probabilities. Forget u: its shard is trained again from the checkpoint before u's slice; its price is those steps.
+models' probabilities, or their vote. Forget u: its shard is trained again from the checkpoint before u's slice; its
+price is those steps.
 
 Deviations: what is sharded are clients, not examples; Adam starts anew at each stage, as a checkpoint holds parameters only;
-steps per stage are fixed, so a stage does not take longer the more slices it has; aggregation is by mean probability (the
-paper: by majority vote). Storage S·R vectors. A stage whose slice is empty is left out.
+steps per stage are fixed, so a stage does not take longer the more slices it has; aggregation is by mean probability unless
+``aggregate: vote`` asks for the paper's majority vote, in which the lowest label number of equals wins. Free text cannot be
+voted on. Storage S·R vectors. A stage whose slice is empty is left out.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from clients.data.dataset import Dataset
+from clients.errors import InputError
 from clients.jobs import Served, train_job
 from clients.pooled import Term, Training
 from strategies.clusters import number
@@ -25,18 +29,23 @@ Slices = list[list[str]]
 
 
 class SisaParameters(Parameters):
-    """``shards``, ``slices``: S and R; ``steps``: of a stage, ``batch``: examples per step."""
+    """``shards``, ``slices``: S and R; ``steps``: of a stage, ``batch``: examples per step; ``aggregate``: of the shards."""
 
     shards: int = Field(5, ge=1)
     slices: int = Field(3, ge=1)
     steps: int = Field(20, ge=1)
     batch: int = Field(32, ge=1)
+    aggregate: Literal["mean", "vote"] = "mean"
 
 
 class Sisa(Strategy[SisaParameters]):
     deletion: ClassVar[Deletion] = "retrain"
     tuning = None
     keeps = Keeps()
+
+    def check(self, dataset: Dataset) -> None:
+        if self.parameters.aggregate == "vote" and not dataset.label_sets:
+            raise InputError("aggregate: vote needs answers that are labels, and these are free text; take aggregate: mean")
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         p = self.parameters
@@ -60,7 +69,8 @@ class Sisa(Strategy[SisaParameters]):
 
     def serve(self, kept: Kept, client: str) -> Served:
         last = [(shard, _last(slices)) for shard, slices in enumerate(self.chosen.get("shards", []))]
-        return Served(together=tuple(checkpoint(shard, stage) for shard, stage in last if stage is not None))
+        names = tuple(checkpoint(shard, stage) for shard, stage in last if stage is not None)
+        return Served(together=names, vote=self.parameters.aggregate == "vote")
 
     def _stage(self, slices: Slices) -> Training:
         clients = tuple(sorted(client for one in slices for client in one))

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from clients import digest
+from clients.data.dataset import Dataset
 from clients.errors import InputError
 from clients.exact_sum import read_safetensors
 from clients.files import write_whole
@@ -95,6 +96,13 @@ class Strategy(ABC, Generic[P]):
     @abstractmethod
     def serve(self, kept: Kept, client: str) -> Served:
         """How a client's model is built; for a forgotten or unknown client, the model that anybody gets."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Whether the data hold what it needs, as labels or public examples; asked before any long work.
+
+        Raises:
+            InputError: they do not.
+        """
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         """Choose ``chosen``, merge and learn masks anew from the current members; called before every release."""

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,16 @@ def test_add_masked_against_the_formula(size: int, scale: float) -> None:
     everything = bits.add_masked(theta, direction, scale)
     assert everything.tobytes() == (theta + np.float32(scale) * direction).tobytes()
     assert bits.add_masked(theta, direction, scale, np.zeros_like(packed)).tobytes() == theta.tobytes()
+
+
+def test_weighted_sum_is_rounded_once_in_blocks_as_whole() -> None:
+    size = 2 * bits.BLOCK + 3
+    directions = list(np.random.default_rng(0).normal(size=(3, size)).astype(np.float32))
+    weights = [0.1, 0.7, -1 / 3]
+    found = bits.weighted_sum(directions, weights)
+    right = [math.fsum(w * float(d[i]) for w, d in zip(weights, directions, strict=True)) for i in range(0, size, 1009)]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[::1009], np.array(right), rtol=6e-8)
+    assert bits.weighted_sum([np.float32([1.0, 2.0])], [0.5]).tolist() == [0.5, 1.0]
+    with pytest.raises(InputError, match="cannot be added"):
+        bits.weighted_sum([directions[0], directions[1][1:]], [1.0, 1.0])

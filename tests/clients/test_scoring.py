@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,6 +102,46 @@ def test_the_first_of_equal_labels_wins(model: LanguageModel) -> None:
     shard = Shard("a", (Example("p", "a"), Example("q", "b"), Example("r", "b")))
     assert accuracy(model, shard, ("a", "b")) == pytest.approx(1 / 3)
     assert accuracy(model, shard, ("b", "a")) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7)])
+def test_a_vote_is_won_by_most_models_and_of_equals_by_the_lowest_label(model: LanguageModel, seeds: tuple[int]) -> None:
+    labels = ("cd", "ab", "neither one", "ef")
+    start, size = model.flat.numpy().copy(), model.layout.size
+    thetas = [start + np.random.default_rng(seed).normal(0, 1.0, size).astype(np.float32) for seed in seeds]
+    prompts = [f"{'xyz'[i % 3] * (i + 1)} and then" for i in range(12)]
+    winners, ties = [], 0
+    for prompt in prompts:
+        votes = dict.fromkeys(labels, 0)
+        for theta in thetas:
+            model.assign(theta)
+            votes[min(labels, key=lambda label: sum(surprise(model, Example(prompt, label))))] += 1
+        most = [label for label in labels if votes[label] == max(votes.values())]
+        winners.append(most[0])
+        ties += len(most) > 1
+    assert len(set(winners)) > 1
+    assert ties > 0 or len(seeds) == 7
+    model.label_sets = {"": LabelSet(labels, labels)}
+    right = tuple(Example(prompt, label) for prompt, label in zip(prompts, winners, strict=True))
+    assert scoring.score_together(model, Shard("a", right), thetas, vote=True) == 1.0
+    wrong = Example(prompts[0], next(label for label in labels if label != winners[0]))
+    assert scoring.score_together(model, Shard("a", (wrong, *right[1:])), thetas, vote=True) == 11 / 12
+
+
+def test_a_vote_may_differ_from_the_mean_probability() -> None:
+    """Two models lean to one label, the third is sure of the other."""
+    told = iter([[0.4, 0.6], [0.4, 0.6], [1.0, 0.0]] * 2)
+
+    class Leaning:
+        def assign(self, theta: np.ndarray) -> None:
+            pass
+
+        def probabilities(self, examples: Any) -> tuple[np.ndarray, np.ndarray]:
+            return np.array([next(told)]), np.array([1])
+
+    shard, thetas = Shard("a", (LONG,)), [np.zeros(1)] * 3
+    assert scoring.score_together(cast(Any, Leaning()), shard, thetas) == 0.0
+    assert scoring.score_together(cast(Any, Leaning()), shard, thetas, vote=True) == 1.0
 
 
 def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> None:

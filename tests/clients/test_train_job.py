@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from clients import scoring
+from clients import bits, scoring
 from clients.jobs import Job, Served, Site, perform, score_job, train_job
 from clients.pooled import Term, Training, train
 
@@ -67,6 +67,23 @@ def test_together_is_the_mean_probability(site: Site) -> None:
     ]
     assert reply.facts["scores"][1] == [score_at(site, "u3", vectors["b"])]
     assert reply.facts["evaluations"] == 3
+
+
+def test_mixed_is_the_weighted_sum_of_directions(site: Site) -> None:
+    vectors = shared(site)
+    mixed = (("c", 0.3), ("a", 0.7))
+    mask = np.arange(site.model.layout.size) % 3 == 0
+    job = score_job([("u3", Served(mixed=mixed)), ("u4", Served(scale=0.5, mask=bits.pack(mask), mixed=mixed))])
+    assert job.shared == ("a", "c")
+    reply = perform(site, travelled(job), vectors)
+    added = (0.3 * vectors["c"].astype(np.float64) + 0.7 * vectors["a"].astype(np.float64)).astype(np.float32)
+    assert reply.facts["scores"] == [[score_at(site, "u3", added)], [score_at(site, "u4", np.float32(0.5) * mask * added)]]
+    assert reply.facts["evaluations"] == 2
+
+
+def test_a_vote_on_free_text_is_refused(site: Site) -> None:
+    job = score_job([("u3", Served(together=("c", "a"), vote=True))])
+    assert "a vote needs labels to vote for" in str(perform(site, travelled(job), shared(site)).error)
 
 
 def test_jobs_that_cannot_be_done_are_replies(site: Site) -> None:

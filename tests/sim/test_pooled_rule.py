@@ -25,10 +25,10 @@ from strategies.clusters import number
 from strategies.sisa import checkpoint
 
 NEGATED = ["negmerge", "best", "uniform", "ties", "magmax"]
-EXACT, APPROXIMATE = ["central", "sisa"], [*NEGATED, "gradient_ascent", "salun", "l1_sparse"]
+EXACT, APPROXIMATE = ["central", "sisa", "apa"], [*NEGATED, "gradient_ascent", "salun", "l1_sparse"]
 CLIENTS = [f"u{i}" for i in range(8)]
 ONE_EACH = [entry for entry in POOLED if "merge" not in next(iter(entry.values()))]
-SISA_STEPS = 2
+SISA_STEPS = APA_STEPS = 2
 VARIANTS, LAMBDAS = 3, 21
 
 
@@ -62,7 +62,7 @@ def test_retraining_is_exact_and_edits_never_are(pooled: Path) -> None:
     )
     assert traces == []
     result = CliRunner().invoke(app, ["verify", str(pooled)])
-    assert (result.exit_code, "Verified: 3 exact states" in result.output) == (0, True)
+    assert (result.exit_code, "Verified: 4 exact states" in result.output) == (0, True)
 
 
 def test_nothing_of_the_forgotten_is_named_in_the_state(pooled: Path) -> None:
@@ -89,6 +89,15 @@ def test_costs(pooled: Path) -> None:
     assert told["sisa"]["gradient_steps"] == {"learn": learn, "forget": steps}
     assert steps < 2 * learn
 
+    groups = {k: {c for c in CLIENTS if number(c, 3, 7) == k} for k in range(3)}
+    retrained, scored, before = 0, 0, set[str]()
+    for gone in gone_after(pooled):
+        changed = [k for k, group in groups.items() if group & (gone - before) and group - gone]
+        retrained, scored, before = retrained + len(changed), scored + len(changed) * (8 - len(gone)), gone
+    present = sum(bool(group) for group in groups.values())
+    assert told["apa"]["gradient_steps"] == {"learn": APA_STEPS * present, "forget": APA_STEPS * retrained}
+    assert told["apa"]["evaluations"] == {"learn": 8 * present, "forget": scored}
+
     evaluations = sum(LAMBDAS * (2 + stay) for stay in (6, 4))  # two leave at each release
     for label in NEGATED:
         assert told[label]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * VARIANTS * EDIT_STEPS}
@@ -105,6 +114,8 @@ def test_storage_is_one_model_or_one_per_checkpoint(pooled: Path) -> None:
         assert 4 * size < told[label]["storage_bytes"] < 4 * size + 200
     stay = [c for c in CLIENTS if c not in gone_after(pooled)[-1]]
     stages = {(number(c, 2, 7), number(f"slice of {c}", 2, 7)) for c in stay}
+    clusters = {number(c, 3, 7) for c in stay}
+    assert 4 * size * len(clusters) < told["apa"]["storage_bytes"] < (4 * size + 200) * len(clusters)
     assert 4 * size * len(stages) < told["sisa"]["storage_bytes"] < (4 * size + 200) * len(stages)
 
 

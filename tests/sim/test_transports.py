@@ -20,6 +20,8 @@ SMALL: dict[str, Any] = {
 POOLED: list[Any] = [
     {"sisa": {"shards": 2, "slices": 2, "steps": 2}},
     {"negmerge": {"steps": 2, "tunings": 3, "edit_steps": 2}},
+    {"apa": {"clusters": 3, "by": "anchor", "steps": 2}},
+    {"vote_masks": {"clusters": 3, "by": "anchor"}},
 ]
 
 
@@ -74,7 +76,8 @@ def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tm
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_pooled_training_is_the_same_everywhere(tmp_path: Path) -> None:
-    """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors."""
+    """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors; every process makes the
+    same anchors."""
     found = [
         states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / kind, strategies=POOLED)
         for kind in ("inline", "ray", "flower")

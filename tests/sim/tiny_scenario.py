@@ -33,6 +33,8 @@ MERGING: list[Any] = [
     {"cluster_average": {"clusters": 3}},
     "dare",
     {"vote_masks": {"clusters": 3}},
+    {"cluster_average": {"label": "anchor_average", "clusters": 3, "by": "anchor", "tuning": "sign_fixed"}},
+    {"vote_masks": {"label": "anchor_votes", "clusters": 4, "by": "anchor"}},
     "ties",
     "magmax",
     {"breadcrumbs": {"alpha": [1.0, 1.5]}},
@@ -49,6 +51,7 @@ _EDITED = {"steps": CENTRAL_STEPS, "batch": 8, "edit_steps": EDIT_STEPS}
 POOLED: list[Any] = [
     {"central": {"steps": CENTRAL_STEPS, "batch": 8}},
     {"sisa": {"shards": 2, "slices": 2, "steps": 2, "batch": 8}},
+    {"apa": {"clusters": 3, "steps": 2, "batch": 8}},
     {"negmerge": _EDITED | {"tunings": 3}},
     *[
         {"negmerge": _EDITED | {"label": merge, "tunings": 3, "merge": merge}}

@@ -30,7 +30,7 @@ def grid(client: str) -> np.ndarray:
 def sums_of(additive: Additive, clients: list[str]) -> Sums:
     sums = Sums(additive, SIZE, SEED)
     for client in clients:
-        sums.fold(client, grid(client), 1)
+        sums.fold(client, number(client, additive.clusters, SEED), grid(client), 1)
     return sums
 
 
@@ -40,7 +40,7 @@ def sums_of(additive: Additive, clients: list[str]) -> Sums:
 def test_add_then_subtract_is_never_added(additive: Additive, order: list[str], leaving: set[str]) -> None:
     sums = sums_of(additive, order)
     for client in sorted(leaving):
-        sums.fold(client, grid(client), -1)
+        sums.fold(client, number(client, additive.clusters, SEED), grid(client), -1)
     never = sums_of(additive, [client for client in NAMES if client not in leaving])
     assert sums.digest() == never.digest()
     assert sums.to_bytes() == never.to_bytes()
@@ -104,4 +104,4 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"s\.safetensors: not the sums of vectors-3-1\.0"):
             Sums.load(path, additive, SIZE, SEED)
     with pytest.raises(InputError, match="holds 0 to 65536 vectors, not -1"):
-        Sums(additive, SIZE, SEED).fold("a", grid("a"), -1)
+        Sums(additive, SIZE, SEED).fold("a", 0, grid("a"), -1)

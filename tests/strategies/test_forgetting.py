@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from updates import BOUNDS, SEED, SIZE, reply, vector
+from updates import BOUNDS, SEED, SIZE, anchor, reply, vector
 
 from clients import bits
 from clients.errors import InputError
@@ -36,6 +36,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cluster_average", {"clusters": 3}),
     ("dare", {"alpha": [0.5, 1.0]}),
     ("vote_masks", {"clusters": 3}),
+    ("cluster_average", {"clusters": 3, "by": "anchor"}),
+    ("vote_masks", {"clusters": 3, "by": "anchor"}),
     ("average", {"alpha": [0.5, 1.0]}),
     ("sift_masks", {"keep": 0.5}),
     ("clamu", {"clusters": 2, "affinity": "task_vectors"}),
@@ -233,11 +235,16 @@ def test_task_arithmetic_serves_a_multiple_of_the_sum(make_kept: Make, tmp_path:
     close(served.scale * kept.direction(str(served.direction)), 0.25 * (total - vector("c", "plain")))
 
 
-def test_cluster_average_serves_the_mean_of_ones_cluster(make_kept: Make, tmp_path: Path) -> None:
-    strategy = new("cluster_average", tmp_path / "own", clusters=3)
+def cluster_of(by: str, client: str, count: int) -> int:
+    return anchor(client, count) if by == "anchor" else clusters.number(client, count, SEED)
+
+
+@pytest.mark.parametrize("by", ["hash", "anchor"])
+def test_cluster_average_serves_the_mean_of_ones_cluster(by: str, make_kept: Make, tmp_path: Path) -> None:
+    strategy = new("cluster_average", tmp_path / "own", clusters=3, by=by)
     kept = joined(strategy, make_kept, NAMES)
     for client in NAMES:
-        mates = [c for c in NAMES if clusters.number(c, 3, SEED) == clusters.number(client, 3, SEED)]
+        mates = [c for c in NAMES if cluster_of(by, c, 3) == cluster_of(by, client, 3)]
         served = strategy.serve(kept, client)
         close(kept.direction(str(served.direction)), np.mean([vector(c, "plain") for c in mates], axis=0))
     close(
@@ -256,12 +263,13 @@ def test_dare_serves_the_rescaled_mean_of_what_was_not_dropped(make_kept: Make, 
     close(served.scale * kept.direction(str(served.direction)), 4 * np.mean(left, axis=0))
 
 
+@pytest.mark.parametrize("by", ["hash", "anchor"])
 @pytest.mark.parametrize("quorum", [0.0, 0.5, 1.0])
-def test_vote_masks_hold_what_enough_members_hold(quorum: float, make_kept: Make, tmp_path: Path) -> None:
-    strategy = new("vote_masks", tmp_path / "own", clusters=2, keep=0.5, quorum=quorum, alpha=2.0)
+def test_vote_masks_hold_what_enough_members_hold(quorum: float, by: str, make_kept: Make, tmp_path: Path) -> None:
+    strategy = new("vote_masks", tmp_path / "own", clusters=2, keep=0.5, quorum=quorum, alpha=2.0, by=by)
     kept = joined(strategy, make_kept, NAMES)
     for client in NAMES:
-        mates = [c for c in NAMES if clusters.number(c, 2, SEED) == clusters.number(client, 2, SEED)]
+        mates = [c for c in NAMES if cluster_of(by, c, 2) == cluster_of(by, client, 2)]
         votes = np.sum([bits.largest_share(vector(c), 0.5) for c in mates], axis=0)
         mask = (votes >= quorum * len(mates)) & (votes > 0)
         same(strategy.serve(kept, client), Served("mean", 2.0, bits.pack(mask)))

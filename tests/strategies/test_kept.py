@@ -13,6 +13,7 @@ from updates import BOUNDS, SEED, reply, vector
 
 from clients import bits
 from clients.errors import InputError
+from clients.jobs import Reply
 from strategies.additive import Additive
 from strategies.kept import Keeps, Kept
 
@@ -20,6 +21,8 @@ ADDITIVE = (
     Additive(of="vectors", clusters=2),
     Additive(of="dropped", share=0.5),
     Additive(of="votes", clusters=3, share=0.5),
+    Additive(of="votes", clusters=3, share=0.5, by="anchor"),
+    Additive(of="vectors", clusters=2, by="anchor"),
 )
 EVERYTHING = Keeps(
     sum=True, masks=(0.5, 1.0), counts=(1.0,), vectors=True, features=True, gram=True, additive=ADDITIVE, cached_vectors=True
@@ -144,6 +147,50 @@ def test_updates_that_were_not_asked_for_are_refused(make_kept: Make, spoil: Cal
     with pytest.raises(InputError, match=message):
         kept.absorb(spoil(reply(("a",), keeps)))
     assert kept.digest(keeps) == before
+
+
+def placed(anchors: object) -> Callable[[Reply], Reply]:
+    """Says this of a client's anchors, or nothing."""
+
+    def spoil(good: Reply) -> Reply:
+        told = {key: value for key, value in good.facts["tunings"]["a"].items() if key != "anchors"}
+        return replace(good, facts={"tunings": {"a": told | ({"anchors": anchors} if anchors is not None else {})}})
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "anchors", [None, {}, [1], {"3": 1}, {"2": 0, "3": 3}, {"2": -1, "3": 0}, {"2": 0, "3": True}, {"2": 0, "3": 1.0}]
+)
+def test_a_number_of_no_anchor_is_refused(make_kept: Make, anchors: object) -> None:
+    keeps = Keeps(additive=ADDITIVE[-2:])
+    assert keeps.wants().anchors == (2, 3)
+    kept = make_kept(keeps)
+    with pytest.raises(InputError, match=r"client a: says .* nearest to, expected 0 to 1 for 2, 0 to 2 for 3"):
+        kept.absorb(placed(anchors)(reply(("a",), keeps)))
+    assert (kept.members, kept.sums[ADDITIVE[-1]].counts) == ({}, {})
+    kept.absorb(placed({"2": 1, "3": 2})(reply(("a",), keeps)))
+    assert (kept.cluster("a", 2, "anchor"), kept.cluster("a", 3, "anchor")) == (1, 2)
+    assert {additive.name: sums.counts for additive, sums in kept.sums.items()} == {
+        "vectors-2-1.0-anchor": {1: 1},
+        "votes-3-0.5-anchor": {2: 1},
+    }
+    with pytest.raises(InputError, match="of the anchors it is nearest to, expected nothing"):
+        make_kept(Keeps(sum=True)).absorb(placed({"2": 1})(reply(("a",), Keeps(sum=True))))
+
+
+def test_numbers_of_anchors_are_state_and_are_checked_when_read(make_kept: Make) -> None:
+    keeps = Keeps(additive=ADDITIVE[-1:])
+    one, other = make_kept(keeps), make_kept(keeps)
+    for kept, number in ((one, 0), (other, 1)):
+        kept.absorb(placed({"2": number})(reply(("a",), keeps)))
+    assert one.digest(keeps) != other.digest(keeps)
+    assert one.digest(Keeps()) == other.digest(Keeps())
+    one.save()
+    path = one.folder / "members.json"
+    path.write_text(path.read_text().replace('"2": 0', '"2": 2'))
+    with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor"):
+        Kept.load(one.folder, "sign_fixed", BOUNDS, keeps, SEED)
 
 
 def test_a_vector_against_the_signs_is_refused(make_kept: Make) -> None:

@@ -23,6 +23,11 @@ def vector(client: str, kind: str = "sign_fixed") -> np.ndarray:
     return tau
 
 
+def anchor(client: str, count: int) -> int:
+    """The anchor that a client is nearest to."""
+    return (ord(client[0]) // 2) % count
+
+
 def reply(clients: tuple[str, ...], keeps: Keeps, kind: str = "sign_fixed") -> Reply:
     """What clients would send, written out plainly."""
     arrays, wants = {}, keeps.wants()
@@ -38,5 +43,9 @@ def reply(clients: tuple[str, ...], keeps: Keeps, kind: str = "sign_fixed") -> R
         arrays[f"vector/{client}"] = tau
         arrays[f"features/{client}"] = tau[:4]
     digests = {client: digest.of_array(to_grid(tau)) for client, tau in vectors.items()}
-    tunings = {client: {"digest": found, "recipe": f"recipe {client}", "steps": 3} for client, found in digests.items()}
+    tunings = {
+        client: {"digest": found, "recipe": f"recipe {client}", "steps": 3}
+        | ({"anchors": {str(count): anchor(client, count) for count in wants.anchors}} if wants.anchors else {})
+        for client, found in digests.items()
+    }
     return Reply(clients, {"tunings": tunings}, arrays)
