@@ -99,12 +99,15 @@ class Wants(Strict):
 class Served:
     """How a client's model is built from what the server keeps: θ0 + start + scale · (mask ⊙ tensor_scales ⊙ direction).
 
+    With an ``anchor`` it is linear around θ0 + anchor, and start + scale · (…) is the displacement in its tangent space.
+
     Attributes:
         direction: name of a shared array, fp32 [d]; None serves the base model (or ``own``).
         mask: packed bits; None for all ones.
         tensor_scales: fp32, one factor per tunable tensor.
         own: a direction that only this client has, fp32 [d].
         start: name of a shared direction that is added as it is.
+        anchor: name of a shared direction.
         together: names of shared directions; their models θ0 + direction answer with the mean of their probabilities, and
             nothing else is served.
         vote: those models vote for labels instead.
@@ -117,6 +120,7 @@ class Served:
     tensor_scales: np.ndarray | None = None
     own: np.ndarray | None = None
     start: str | None = None
+    anchor: str | None = None
     together: tuple[str, ...] = ()
     vote: bool = False
     mixed: tuple[tuple[str, float], ...] = ()
@@ -133,11 +137,11 @@ def mask_job(clients: Sequence[str], direction: str, scale: float, steps: int, l
     return Job("learn_mask", tuple(clients), facts, shared=(direction,))
 
 
-def train_job(training: pooled.Training, start: str | None = None) -> Job:
-    """Train one model on pooled data, from a shared direction or from θ0."""
+def train_job(training: pooled.Training, start: str | None = None, anchor: str | None = None) -> Job:
+    """Train one model on pooled data, from a shared direction or from θ0; with an anchor linear around that direction."""
     clients = tuple(sorted({client for term in training.terms for client in term.clients}))
-    facts = {"training": training.model_dump(mode="json"), "start": start}
-    return Job("train", clients, facts, shared=(start,) if start is not None else ())
+    facts = {"training": training.model_dump(mode="json"), "start": start} | ({"anchor": anchor} if anchor else {})
+    return Job("train", clients, facts, shared=tuple(name for name in (anchor, start) if name is not None))
 
 
 def assign_job(clients: Sequence[str], count: int) -> Job:
@@ -150,14 +154,15 @@ def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | No
     arrays: dict[str, np.ndarray] = {}
     items = []
     for index, (_, s) in enumerate(served):
+        named: dict[str, Any] = {"start": s.start, "anchor": s.anchor, "together": s.together}
+        named |= {"vote": s.vote, "mixed": s.mixed}
         item = {"direction": s.direction, "scales": list(scales or [s.scale])}
-        seldom = {"start": s.start, "together": s.together, "vote": s.vote, "mixed": s.mixed}
-        items.append(item | {name: value for name, value in seldom.items() if value})
+        items.append(item | {key: value for key, value in named.items() if value})
         for name in ("mask", "tensor_scales", "own"):
             if (array := getattr(s, name)) is not None:
                 arrays[f"{index}/{name}"] = array
-    named = {name for _, s in served for name in (s.direction, s.start, *s.together, *dict(s.mixed))}
-    shared = sorted(name for name in named if name is not None)
+    read = {name for _, s in served for name in (s.direction, s.start, s.anchor, *s.together, *dict(s.mixed))}
+    shared = sorted(name for name in read if name is not None)
     return Job("score", tuple(client for client, _ in served), {"items": items}, arrays, tuple(shared))
 
 
@@ -266,8 +271,8 @@ def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:
 
 def _train(site: Site, job: Job, shared: Arrays) -> Reply:
     training = pooled.Training.model_validate(job.facts["training"])
-    start = shared[job.facts["start"]] if job.facts["start"] is not None else None
-    trained = pooled.train(site.model, site.dataset, training, site.settings.tuning, site.settings.seed, start)
+    start, anchor = (shared[name] if (name := job.facts.get(key)) is not None else None for key in ("start", "anchor"))
+    trained = pooled.train(site.model, site.dataset, training, site.settings.tuning, site.settings.seed, start, anchor)
     facts = {
         "loss": trained.loss,
         "tokens": trained.tokens,
@@ -309,6 +314,9 @@ def _scores(
     if names := item.get("together"):
         thetas = (bits.add_masked(theta, shared[name], 1.0) for name in names)
         return [scoring.score_together(model, shard, thetas, item.get("vote", False))]
+    anchor = None
+    if (name := item.get("anchor")) is not None:
+        anchor, theta = bits.add_masked(theta, shared[name], 1.0), np.zeros_like(theta)
     if (start := item.get("start")) is not None:
         theta = bits.add_masked(theta, shared[start], 1.0)
     direction = shared[item["direction"]] if item["direction"] is not None else arrays["own"]
@@ -318,9 +326,11 @@ def _scores(
         direction = direction * np.repeat(factors, np.diff(model.layout.bounds))
     values = []
     for scale in item["scales"]:
-        if direction is None:
-            model.assign(theta)
+        served = theta if direction is None else bits.add_masked(theta, direction, scale, arrays["mask"])
+        if anchor is None:
+            model.assign(served)
+            values.append(scoring.score(model, shard))
         else:
-            model.assign(bits.add_masked(theta, direction, scale, arrays["mask"]))
-        values.append(scoring.score(model, shard))
+            model.assign(anchor)
+            values.append(scoring.score(model, shard, served))
     return values

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import numpy as np
+import torch
 
 from clients.data.dataset import Shard
 from clients.determinism import deterministic
@@ -11,9 +13,14 @@ from clients.errors import InputError
 from clients.models import BaseModel
 
 
-def score(model: BaseModel, shard: Shard) -> float:
-    """Score of the model's current parameters on a shard's evaluated part, between 0 and 1."""
-    with deterministic():
+def score(model: BaseModel, shard: Shard, displacement: np.ndarray | None = None) -> float:
+    """Score of the model's current parameters on a shard's evaluated part, between 0 and 1.
+
+    Args:
+        displacement: fp32 [d]; the model is then linear around its current parameters, and displaced by this.
+    """
+    linear = nullcontext() if displacement is None else model.linear(torch.from_numpy(displacement).to(model.device))
+    with deterministic(), linear:
         values = model.values(shard.evaluated)
     return math.fsum(values) / len(values)
 

@@ -6,7 +6,7 @@ from typing import Any
 from clients.errors import InputError, WorkError
 from clients.jobs import Reply, tune_job
 from clients.settings import TuningKind
-from sim.asking import Asker
+from sim.asking import Asker, Trainings
 from sim.cost import Cost, of_reply
 from sim.ledger import Ledger
 from sim.system import Rule, System
@@ -101,8 +101,9 @@ def published(system: System, costs: Costs) -> dict[str, dict[str, Any]]:
 def localize(system: System, workers: Workers, done: Callable[[], None] = lambda: None) -> Costs:
     """Let every strategy choose and learn what depends on all current members; cost by label."""
     costs = {}
+    trainings: Trainings = {}
     for label, strategy in system.strategies.items():
-        ask = Asker(workers, strategy, done)
+        ask = Asker(workers, strategy, done, trainings)
         strategy.localize(system.kept_of(label), ask)
         costs[label] = ask.cost
     return costs

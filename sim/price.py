@@ -13,6 +13,7 @@ from typing import Any
 
 from clients.settings import TuningSpec
 from sim import stream
+from sim.asking import MOST_TRAININGS
 from sim.scenario import Scenario
 from sim.system import Rule
 from strategies.apa import Apa
@@ -20,6 +21,7 @@ from strategies.central import Central
 from strategies.clusters import grouped, number
 from strategies.gradient_ascent import GradientAscent
 from strategies.l1_sparse import L1Sparse
+from strategies.linear_negation import LinearNegation
 from strategies.negmerge import LAMBDAS, NegMerge
 from strategies.registry import REGISTRY
 from strategies.salun import Salun
@@ -49,6 +51,9 @@ class Work:
 
     def __add__(self, other: "Work") -> "Work":
         return Work(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)})
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Work)})
 
     def gradient_steps(self, tuning: TuningSpec) -> int:
         return self.tunings * tuning.steps + self.mask_steps + self.pooled_steps
@@ -194,10 +199,12 @@ def editing(strategy: Strategy[Any], before: Members, after: Members) -> Work | 
         return _pool(p.edit_steps, p.edit_batch, len(after))
     if isinstance(strategy, Salun):  # two batches a step, and one pass to find the salient entries
         return _pool(2 * p.edit_steps + 1, p.edit_batch, gone + len(after))
+    search = len(LAMBDAS) * (min(len(after), MOST_CLIENTS) + gone)
+    if isinstance(strategy, LinearNegation):
+        return _pool(p.edit_steps, p.edit_batch, gone) + Work(evaluations=search)
     if isinstance(strategy, NegMerge):
         tries = p.tunings if p.merge == "best" else 1
-        scored = Work(evaluations=tries * len(LAMBDAS) * (min(len(after), MOST_CLIENTS) + gone))
-        return _pool(p.tunings * p.edit_steps, p.edit_batch, gone, p.tunings) + scored
+        return _pool(p.tunings * p.edit_steps, p.edit_batch, gone, p.tunings) + Work(evaluations=tries * search)
     return None
 
 
@@ -208,7 +215,8 @@ def _pool(steps: int, batch: int, clients: int, times: int = 1) -> Work:
 
 def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dict[Rule, int]] | None:
     """What is really done for one seed, and its tunings by rule: each client tuned once per rule, vectors derived once per
-    rule, every strategy's own work, evaluation and audit. None where the price of a strategy is not known."""
+    rule, every distinct central training once per release, every strategy's own other work, evaluation and audit. None where
+    the price of a strategy is not known."""
     strategies, releases = strategies_of(scenario, seed), releases_of(scenario, everybody, seed)
     stayed = left(scenario, everybody, seed)
     audits = [stayed] * len(scenario.audit)
@@ -223,20 +231,49 @@ def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dic
         if count in (scenario.stream.evaluate_after or ())
     ]
     done = Work(tunings=sum(rules.values()))
+    steps: list[tuple[Members, Members]] = [
+        ((), everybody),
+        *(((*r.leaving, *r.staying), r.staying) for r in releases),
+        *(((), each) for each in audits),
+    ]
+    for before, after in steps:
+        own = together(list(strategies.values()), before, after)
+        if own is None:
+            return None
+        done += own
     for strategy in strategies.values():
-        steps = [
-            ((), everybody),
-            *(((*r.leaving, *r.staying), r.staying) for r in releases),
-            *(((), each) for each in audits),
-        ]
-        for before, after in steps:
-            own = localizing(strategy, before, after)
-            if own is None:
-                return None
-            done += own
         scored = len(everybody) + scenario.stream.unseen
         done += Work(evaluations=sum(scored * served_models(strategy, members) for members in published))
     return done, rules
+
+
+def together(strategies: Sequence[Strategy[Any]], before: Members, after: Members) -> Work | None:
+    """What is really done until all strategies' models can be served: each distinct central training once."""
+    total, known = Work(), set[tuple[int, int]]()
+    for strategy in strategies:
+        own, pool = localizing(strategy, before, after), whole_pool(strategy, before, after)
+        if own is None:
+            return None
+        total += own
+        if pool in known:
+            total -= _pool(*pool, len(after))
+        elif pool is not None and len(known) < MOST_TRAININGS:
+            known.add(pool)
+    return total
+
+
+def whole_pool(strategy: Strategy[Any], before: Members, after: Members) -> tuple[int, int] | None:
+    """Steps and batch of the training from θ0 on all members, if there is one in what localizing takes."""
+    if not after:
+        return None
+    trains = strategy.deletion == "edit" and not set(after) <= set(before)
+    if isinstance(strategy, Central):
+        trains = set(before) != set(after)
+    elif isinstance(strategy, Sisa):  # where everybody is in one slice
+        shards = zip(strategy.slices_of(before), strategy.slices_of(after), strict=True)
+        changed = [one for old, new in shards for i, one in enumerate(new) if old[: i + 1] != new[: i + 1]]
+        trains = any(len(one) == len(after) for one in changed)
+    return (strategy.parameters.steps, strategy.parameters.batch) if trains else None
 
 
 def served_models(strategy: Strategy[Any], members: Members) -> int:

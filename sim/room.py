@@ -21,9 +21,10 @@ import numpy as np
 from clients.errors import InputError
 from clients.jobs import Site, open_site
 from sim import machine, stream
+from sim.asking import MOST_TRAININGS
 from sim.evaluation import CLIENTS_PER_WAVE
 from sim.figures import human_bytes
-from sim.price import Members, left, strategies_of
+from sim.price import Members, left, releases_of, strategies_of, whole_pool
 from sim.progress import phase
 from sim.scenario import Scenario, StreamSpec
 from sim.system import Rule, check_data
@@ -32,6 +33,8 @@ from strategies.apa import Apa
 from strategies.clamu import Clamu
 from strategies.clusters import number
 from strategies.kept import Keeps
+from strategies.linear_negation import LinearNegation
+from strategies.negmerge import NegMerge
 from strategies.rebuilt import Masked
 from strategies.sisa import Sisa
 from strategies.strategy import Strategy
@@ -148,6 +151,8 @@ def masks_of(strategy: Strategy[Any], members: Members) -> int:
 def own_bytes(strategy: Strategy[Any], sizes: Sizes, members: Members) -> int:
     """A strategy's own masks and vectors."""
     vectors = 1 if strategy.deletion in ("rebuild", "retrain", "edit") and members else 0
+    if isinstance(strategy, LinearNegation) and members and len(members) < len(sizes.clients):
+        vectors = 2  # once somebody has left: the model, and the displacement from it
     if isinstance(strategy, Sisa):  # a checkpoint for each slice that somebody is in
         vectors = sum(bool(one) for shard in strategy.slices_of(members) for one in shard)
     if isinstance(strategy, Apa):
@@ -180,6 +185,12 @@ def state_bytes(scenario: Scenario, sizes: Sizes, members: Members, seed: int) -
     return shared + sum(own_bytes(strategy, sizes, members) for strategy in strategies.values())
 
 
+def most_bytes(scenario: Scenario, sizes: Sizes, seed: int) -> int:
+    """The state of one seed at its largest: of everybody, or after the first release, which adds to some strategies."""
+    first = releases_of(scenario, sizes.clients, seed)[:1]
+    return max(state_bytes(scenario, sizes, members, seed) for members in (sizes.clients, *(each.staying for each in first)))
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +215,7 @@ def passing(strategy: Strategy[Any], sizes: Sizes) -> int:
     directions = sum(additive.clusters for additive in strategy.keeps.additive)
     directions += strategy.parameters.shards if isinstance(strategy, Sisa) else 0
     directions += strategy.parameters.clusters if isinstance(strategy, Apa) else 0
+    directions += 2 if isinstance(strategy, LinearNegation) else isinstance(strategy, NegMerge)  # while λ is chosen
     return served + (20 + 4 * directions) * d
 
 
@@ -234,6 +246,8 @@ def run_memory(scenario: Scenario, sizes: Sizes, seed: int, measured: int = 0) -
     strategies, workers = strategies_of(scenario, seed), scenario.workers
     server = sum(held(each, sizes, sizes.clients, seed) for each in keeps_of(strategies).values())
     server += max(passing(strategy, sizes) for strategy in strategies.values())
+    pools = {whole_pool(strategy, (), sizes.clients) for strategy in strategies.values()} - {None}
+    server += min(len(pools), MOST_TRAININGS) * 4 * sizes.tunable  # central trainings, held for strategies that share them
     worker = max(workers_memory(scenario, sizes), measured)
     if workers.address is not None:  # a cluster's workers lie on other machines
         return server
@@ -251,7 +265,7 @@ def need_of(scenario: Scenario, sizes: Sizes, out: Path, measured: int = 0) -> N
         measured: memory that the work of one worker has taken, where it was tried.
     """
     everybody, seed = sizes.clients, scenario.seeds[0]
-    run = sum(state_bytes(scenario, sizes, everybody, each) for each in scenario.seeds)
+    run = sum(most_bytes(scenario, sizes, each) for each in scenario.seeds)
     audit = max(state_bytes(scenario, sizes, left(scenario, everybody, each), each) for each in scenario.seeds)
     parts = {str(out): run} | ({tempfile.gettempdir(): audit} if scenario.audit else {})
     disk: dict[int, tuple[str, int, int]] = {}

@@ -12,6 +12,7 @@ from clients import data, determinism
 from clients.errors import InputError
 from clients.files import write_whole
 from clients.jobs import open_site
+from clients.pooled import try_linear
 from clients.settings import Settings
 from sim import audit, stream, summary
 from sim import workers as transports
@@ -20,6 +21,7 @@ from sim.deletion import carry_out
 from sim.evaluation import evaluate
 from sim.learning import Costs, learn, localize, published
 from sim.ledger import Ledger
+from sim.price import strategies_of
 from sim.progress import phase, say
 from sim.report import write_report
 from sim.scenario import Scenario
@@ -101,7 +103,13 @@ def prepare(scenario: Scenario, seed: int) -> None:
     for note in dataset.notes:
         say(note)
     with phase("opening the base model (pretrained at first use)"):
-        open_site(scenario.settings(seed))
+        model = open_site(scenario.settings(seed)).model
+    for label, strategy in strategies_of(scenario, seed).items():
+        if strategy.linear:
+            try:
+                try_linear(model, dataset.shards[0])
+            except InputError as error:
+                raise InputError(f"strategies: {label} does not go with the model; {error}") from error
 
 
 def resolved(scenario: Scenario) -> str:

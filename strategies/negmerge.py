@@ -14,8 +14,14 @@ members (at most 50 are asked) at least 95 % of their score; the smallest of equ
 share of entries that τ keeps. Strict and uniform are folded as vectors arrive: Στ on the exact grid, so that the order does
 not matter, and Σ sign; ties and magmax need all n, in files that are deleted at once.
 
-Deviations: settings vary in learning rate (factors from ½ to 2 on ``edit_rate``, evenly in the logarithm) and batch order;
-there is no RandAugment for pictures and no dropout for text. The members' own data are the control, not ImageNet.
+The n settings: batch order always varies, and what ``vary`` names. ``augment``: n of the published settings of RandAugment
+(1 to 3 operations, magnitude 1 to 10), evenly spread; ``rate``: factors from ½ to 2 on ``edit_rate``, evenly in the
+logarithm; ``dropout``: 0, 0.1 and 0.2 in turn. RandAugment is of pictures alone and dropout of texts alone; a strategy does
+not know which the data are, so it asks for both, and ``clients.pooled`` leaves out what does not fit.
+
+Deviations: by default pictures vary in learning rate too; ``vary: [augment]`` is as published. ``decay`` is 0 unless asked
+for: the published 0.1 goes with a learning rate of 1e-5; with one of 1e-3 it would shrink every entry in all n alike, and
+the signs would agree on that. The members' own data are the control, not ImageNet.
 """
 
 import tempfile
@@ -42,15 +48,20 @@ CONTROL = 0.95
 """Share of the members' score that has to be left."""
 TIES_KEEP = 0.2
 NEGATED = "negated"
+AUGMENTATIONS = tuple((operations, magnitude) for operations in (1, 2, 3) for magnitude in range(1, 11))
+DROPOUTS = (0.0, 0.1, 0.2)
 
 
 class NegMergeParameters(EditedParameters):
-    """``tunings``: n; ``agreement``: q, of strict alone."""
+    """``tunings``: n; ``agreement``: q, of strict alone; ``vary``: what differs between the n beside the order of batches;
+    ``decay``: weight decay of the n tunings."""
 
     merge: Literal["strict", "best", "uniform", "ties", "magmax"] = "strict"
     tunings: int = Field(10, ge=1, le=1000)
     agreement: float = Field(1.0, gt=0.5, le=1)
     edit_batch: int = Field(2, ge=1)
+    vary: tuple[Literal["augment", "rate", "dropout"], ...] = ("augment", "rate", "dropout")
+    decay: float = Field(0.0, ge=0)
 
 
 def fold(vectors: Iterable[np.ndarray], size: int) -> tuple[ExactSum, np.ndarray]:
@@ -74,7 +85,7 @@ class NegMerge(Edited[NegMergeParameters]):
         best: tuple[float, float, np.ndarray] | None = None
         for tau in self._candidates(kept, ask, jobs):
             self.keep_vector(NEGATED, tau)
-            score, scale = self._strength(kept, ask, left)
+            score, scale = strength(kept, ask, left, Served(NEGATED, start=MERGED))
             if best is None or score < best[0]:
                 best = score, scale, tau
         assert best is not None
@@ -107,28 +118,32 @@ class NegMerge(Edited[NegMergeParameters]):
                 return ties.merge(rows, kept.size, TIES_KEEP)
             return magmax.merge(rows, kept.size)
 
-    def _strength(self, kept: Kept, ask: Ask, left: list[str]) -> tuple[float, float]:
-        """The leavers' score at the λ that is chosen for the candidate, and that λ."""
-        negated = Served(NEGATED, start=MERGED)
-        scales = [-value for value in LAMBDAS]
-        control = mean_scores(kept, ask, [(client, negated) for client in asked_members(kept)], scales)
-        forget = mean_scores(kept, ask, [(client, negated) for client in left], scales)
-        index = choose(forget, control)
-        return forget[index], LAMBDAS[index]
+
+def strength(kept: Kept, ask: Ask, left: list[str], negated: Served) -> tuple[float, float]:
+    """The leavers' score at the λ that is chosen for a served model whose scale is −λ, and that λ."""
+    scales = [-value for value in LAMBDAS]
+    control = mean_scores(kept, ask, [(client, negated) for client in asked_members(kept)], scales)
+    forget = mean_scores(kept, ask, [(client, negated) for client in left], scales)
+    index = choose(forget, control)
+    return forget[index], LAMBDAS[index]
 
 
 def variants(p: NegMergeParameters, left: list[str]) -> list[Training]:
-    """The n trainings: learning rates evenly from ½ to 2 times the rate in the logarithm, each with its own order."""
+    """The n trainings, each with its own order and settings."""
     exponents = np.linspace(-1, 1, p.tunings) if p.tunings > 1 else [0.0]
+    rows = np.linspace(0, len(AUGMENTATIONS) - 1, p.tunings).round().astype(int)
     return [
         Training(
             terms=(Term(clients=tuple(left)),),
             steps=p.edit_steps,
             batch=p.edit_batch,
-            rate=p.edit_rate * float(2.0**exponent),
+            rate=p.edit_rate * (float(2.0**exponent) if "rate" in p.vary else 1.0),
             order=order,
+            decay=p.decay,
+            dropout=DROPOUTS[order % len(DROPOUTS)] if "dropout" in p.vary else 0.0,
+            augment=AUGMENTATIONS[row] if "augment" in p.vary else None,
         )
-        for order, exponent in enumerate(exponents)
+        for order, (exponent, row) in enumerate(zip(exponents, rows, strict=True))
     ]
 
 

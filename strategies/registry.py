@@ -13,6 +13,7 @@ from strategies.dare import Dare, DareParameters
 from strategies.emr import Emr, EmrParameters
 from strategies.gradient_ascent import GradientAscent, GradientAscentParameters
 from strategies.l1_sparse import L1Sparse, L1SparseParameters
+from strategies.linear_negation import LinearNegation, LinearNegationParameters
 from strategies.local import Local, LocalParameters
 from strategies.magmax import MagMax, MagMaxParameters
 from strategies.mask_only import MaskOnly, MaskOnlyParameters
@@ -48,6 +49,7 @@ REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
     "sisa": (Sisa, SisaParameters),
     "apa": (Apa, ApaParameters),
     "negmerge": (NegMerge, NegMergeParameters),
+    "linear_negation": (LinearNegation, LinearNegationParameters),
     "gradient_ascent": (GradientAscent, GradientAscentParameters),
     "salun": (Salun, SalunParameters),
     "l1_sparse": (L1Sparse, L1SparseParameters),

@@ -72,12 +72,14 @@ class Strategy(ABC, Generic[P]):
     Attributes:
         exactness: whether deletion leaves exactly the state of a run without the client.
         deletion: what a deletion takes: nothing but erasing, a subtraction, ...
+        linear: whether it takes models in their tangent space, which not every model can be.
         folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
     """
 
     exactness: ClassVar[Exactness] = "exact"
     deletion: ClassVar[Deletion]
+    linear: ClassVar[bool] = False
 
     def __init__(self, parameters: P, seed: int, folder: Path) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
@@ -115,7 +117,7 @@ class Strategy(ABC, Generic[P]):
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
         own = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
-        own |= {path.name: digest.of_array(self.vector(path.stem)) for path in self._vector_files()}
+        own |= {f"{name}.safetensors": digest.of_array(self.vector(name)) for name in self.vectors()}
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
         return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, own])
 
@@ -144,6 +146,10 @@ class Strategy(ABC, Generic[P]):
     def vector(self, name: str) -> np.ndarray:
         """A vector that it has made itself, fp32 [d]; InputError if its file is missing or damaged."""
         return read_safetensors(self._vector_file(name))["value"]
+
+    def vectors(self) -> list[str]:
+        """Names of the vectors that it has made itself."""
+        return [path.stem for path in self._vector_files()]
 
     def keep_vector(self, name: str, vector: np.ndarray) -> None:
         """Store a vector of its own in the place of the old one of that name."""

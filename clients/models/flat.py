@@ -17,6 +17,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from clients import digest
 from clients.data.dataset import Example
 from clients.errors import InputError
+from clients.models import tangent
 from clients.settings import ALL_BUT_EMBEDDINGS_AND_HEAD, ModelSpec
 
 SCORED_AT_ONCE = 64
@@ -46,6 +47,7 @@ class BaseModel(ABC):
         flat: fp32 [d], the live values; the module's parameters are views into it.
         grad: fp32 [d], the live gradient, likewise.
         digest: of every parameter and buffer, the configuration and what turns examples into numbers.
+        tuned: the module's tunable parameters, in the layout's order.
         parameters: how many there are, tunable or not.
     """
 
@@ -60,6 +62,7 @@ class BaseModel(ABC):
         for name, start, stop in zip(self.layout.names, self.layout.bounds, self.layout.bounds[1:], strict=False):
             tunable[name].grad = self.grad[start:stop].view(tunable[name].shape)
         self.theta0 = self.flat.clone()
+        self.tuned = [tunable[name] for name in self.layout.names]
         self.parameters = sum(p.numel() for p in self.module.parameters())
 
     def assign(self, theta: np.ndarray) -> None:
@@ -121,6 +124,22 @@ class BaseModel(ABC):
         """The context of every pass: autocast where the scenario asks for bfloat16."""
         wanted = self.spec.dtype == "bfloat16"
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=wanted)
+
+    @contextmanager
+    def linear(self, displacement: torch.Tensor) -> Iterator[None]:
+        """Inside the block the model is f(x; θ) + J(x; θ)·displacement, θ the live values; f gives logits.
+
+        ``grad`` then takes the gradient for the displacement. One block at a time: blocks do not nest.
+
+        Args:
+            displacement: fp32 [d], on the model's device.
+        """
+        tangents = {}
+        for parameter, start, stop in zip(self.tuned, self.layout.bounds, self.layout.bounds[1:], strict=False):
+            tangents[parameter] = displacement[start:stop].view(parameter.shape).detach().requires_grad_()
+            tangents[parameter].grad = parameter.grad
+        with tangent.duals(self.module, tangents):
+            yield
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from clients.errors import InputError
 from clients.models.classifier import HeadedModel
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
+from clients.models.tangent import expanded
 from clients.settings import ModelSpec
 
 
@@ -121,7 +122,7 @@ class ImageModel(HeadedModel):
         return torch.stack([picture.pixels for picture in batch]).to(self.device)
 
     def logits(self, batch: list[Picture]) -> torch.Tensor:
-        logits = self.module(self._pixels(batch)).float()
+        logits = expanded(self.module(self._pixels(batch))).float()
         bounds = torch.tensor([picture.rows for picture in batch], device=self.device)
         row = torch.arange(logits.shape[1], device=self.device)
         return logits.masked_fill((row < bounds[:, :1]) | (row >= bounds[:, 1:]), float("-inf"))

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from clients import text
 from clients.data.dataset import Example, LabelSet
 from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
+from clients.models.tangent import expanded
 from clients.settings import ModelSpec
 
 
@@ -49,7 +50,7 @@ class LanguageModel(BaseModel):
         ids, targets = text.collate(batch, self.device)
         kept = ids.shape[1] - min(len(e.ids) - e.answer - 1 for e in batch)
         logits = self.module(input_ids=ids, logits_to_keep=kept, use_cache=False).logits
-        return logits[:, :-1].float(), targets[:, -kept:][:, 1:]
+        return expanded(logits[:, :-1]).float(), targets[:, -kept:][:, 1:]
 
     @torch.no_grad()
     def answer_losses(self, encoded: list[text.Encoded]) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +148,7 @@ class EncoderDecoder(LanguageModel):
         logits = self.module(
             input_ids=ids, attention_mask=mask, decoder_input_ids=self._shifted(answers), use_cache=False
         ).logits
-        return logits.float(), answers.masked_fill(known == 0, text.IGNORED)
+        return expanded(logits).float(), answers.masked_fill(known == 0, text.IGNORED)
 
     def _label_losses(self, prompts: list[list[int]], answers: list[list[int]]) -> np.ndarray:
         n, k = len(prompts), len(answers)
@@ -184,7 +185,7 @@ class EncoderDecoder(LanguageModel):
 def _summed(logits: torch.Tensor, tokens: torch.Tensor, known: torch.Tensor) -> np.ndarray:
     """Summed cross-entropy of answers [k, longest] under logits [n, k, longest, vocabulary]; float64 [n, k]."""
     targets = tokens.masked_fill(known == 0, text.IGNORED).expand(logits.shape[:3])
-    losses = cross_entropy(logits.flatten(0, 2), targets.flatten(), ignore_index=text.IGNORED, reduction="none")
+    losses = cross_entropy(expanded(logits).flatten(0, 2), targets.flatten(), ignore_index=text.IGNORED, reduction="none")
     return losses.view(targets.shape).double().sum(2).cpu().numpy()
 
 

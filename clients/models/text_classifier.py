@@ -18,6 +18,7 @@ from clients.data.dataset import Example, LabelSet
 from clients.models.classifier import HeadedModel, fresh_head
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
+from clients.models.tangent import expanded
 from clients.settings import ModelSpec
 
 
@@ -62,7 +63,7 @@ class TextClassifier(HeadedModel):
         return self.mean_in_batches(self.encode(examples), self._hidden)
 
     def logits(self, batch: list[Classified]) -> torch.Tensor:
-        return self.module["head"](self._hidden(batch)).float()
+        return expanded(self.module["head"](self._hidden(batch))).float()
 
     def _hidden(self, batch: list[Classified]) -> torch.Tensor:
         ids, mask = text.pad([list(e.ids) for e in batch], self.device)

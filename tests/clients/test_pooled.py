@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,94 @@ def test_options_do_not_leak_into_each_other(site: Site) -> None:
     extra = plain | {"terms": (*plain["terms"], Term(clients=LEFT, weight=0.0)), "l1": 0.0, "salient": 1.0}
     two = train(site.model, site.dataset, Training(**extra), SPEC, 5).vector
     np.testing.assert_allclose(two, one, atol=1e-7)
+
+
+class Tangent:
+    """A module that answers f(x; θ) + J(x; θ)·τ, by the product that torch.func takes; its τ are plain tensors."""
+
+    def __init__(self, site: Site, anchor: np.ndarray, displacement: np.ndarray) -> None:
+        folder = folder_of(site.settings.model.tiny, site.dataset.public)
+        self.module = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        named = {n: p for n, p in self.module.named_parameters() if not any(w in n for w in ("wte", "wpe", "lm_head"))}
+        pieces = [torch.from_numpy(v).split([p.numel() for p in named.values()]) for v in (anchor, displacement)]
+        self.theta = {n: (p + a.view_as(p)).detach() for (n, p), a in zip(named.items(), pieces[0], strict=True)}
+        self.tau = {n: t.view_as(p).clone().requires_grad_() for (n, p), t in zip(named.items(), pieces[1], strict=True)}
+
+    def __call__(self, ids: torch.Tensor) -> Any:
+        def logits(theta: dict[str, torch.Tensor]) -> torch.Tensor:
+            return torch.func.functional_call(self.module, theta, (ids,), {"use_cache": False}).logits
+
+        return SimpleNamespace(logits=sum(torch.func.jvp(logits, (self.theta,), (self.tau,))))
+
+
+@pytest.mark.parametrize("micro", [None, 2])
+def test_training_around_an_anchor_is_that_of_the_linear_model(site: Site, micro: int | None) -> None:
+    random = np.random.default_rng(3)
+    anchor, start = (random.normal(0, 0.1, site.model.layout.size).astype(np.float32) for _ in range(2))
+    training = Training(terms=(Term(clients=LEFT),), steps=4, batch=4, rate=0.5)
+    spec = SPEC.model_copy(update={"micro_batch": micro})
+    seen: list[list[Example]] = []
+    whole = site.model.encode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.model, "encode", lambda examples: seen.append(list(examples)) or whole(examples))
+        trained = train(site.model, site.dataset, training, spec, 5, start, anchor)
+    assert torch.equal(site.model.flat, site.model.theta0)
+    linear = Tangent(site, anchor, start)
+    taus = list(linear.tau.values())
+    optimizer = torch.optim.Adam(taus, lr=SPEC.lr * 0.5, betas=SPEC.betas, eps=SPEC.eps)
+    for batch in seen:
+        optimizer.zero_grad()
+        plain_loss(linear, linear.tokenizer, batch).backward()
+        optimizer.step()
+    same(trained.vector, torch.cat([t.detach().flatten() for t in taus]).numpy() - start)
+    ordinary = train(site.model, site.dataset, training, SPEC, 5, anchor + start).vector
+    assert np.abs(ordinary - trained.vector).max() > 0.002
+    zero = train(site.model, site.dataset, training, spec, 5, np.zeros_like(anchor), anchor)
+    assert zero.vector.tobytes() == train(site.model, site.dataset, training, spec, 5, None, anchor).vector.tobytes()
+
+
+def test_decay_shrinks_what_moves(site: Site) -> None:
+    """With gradients of 0, which a term of weight 0 has, a step leaves 1 − lr · decay of θ, or of the displacement."""
+    term = Term(clients=STAY, weight=0.0)
+    training = Training(terms=(term,), steps=3, batch=4, rate=2.0, decay=0.5)
+    start = np.random.default_rng(3).normal(0, 0.1, site.model.layout.size).astype(np.float32)
+    left = (1 - 0.02 * 0.5) ** 3
+    theta = site.model.theta0.numpy() + start
+    ordinary = train(site.model, site.dataset, training, SPEC, 5, start).vector
+    np.testing.assert_allclose(ordinary, (left - 1) * theta, atol=1e-6)
+    linear = train(site.model, site.dataset, training, SPEC, 5, start, start).vector
+    np.testing.assert_allclose(linear, (left - 1) * start, atol=1e-6)
+
+
+def test_dropout_is_seeded_and_leaves_nothing_behind(site: Site) -> None:
+    layers = [m for m in site.model.module.modules() if isinstance(m, torch.nn.Dropout)]
+    before, stream = [(layer.p, layer.training) for layer in layers], torch.random.get_rng_state()
+    shares: list[float] = []
+    hooks = [layer.register_forward_hook(lambda _, inputs, out: shares.append(dropped(inputs[0], out))) for layer in layers]
+    plain = Training(terms=(Term(clients=STAY),), steps=3, batch=4)
+    noisy = plain.model_copy(update={"dropout": 0.3})
+    try:
+        one, two = (train(site.model, site.dataset, noisy, SPEC, 5).vector for _ in range(2))
+        assert np.mean(shares) == pytest.approx(0.3, abs=0.02)
+        shares.clear()
+        without = train(site.model, site.dataset, plain, SPEC, 5).vector
+        assert set(shares) == {0.0}
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert one.tobytes() == two.tobytes()
+    assert [(layer.p, layer.training) for layer in layers] == before
+    assert torch.equal(torch.random.get_rng_state(), stream)
+    assert np.abs(one - without).max() > 0.002
+    large = plain.model_copy(update={"batch": 100, "dropout": 0.3})  # one order of the data, another stream of noise
+    found = [train(site.model, site.dataset, large.model_copy(update={"order": o}), SPEC, 5).vector for o in (0, 1)]
+    assert np.abs(found[0] - found[1]).max() > 0.002
+    assert train(site.model, site.dataset, plain.model_copy(update={"augment": (2, 5)}), SPEC, 5).vector.tobytes() == (
+        without.tobytes()  # these are texts
+    )
+
+
+def dropped(given: torch.Tensor, out: torch.Tensor) -> float:
+    """Share of the entries that were not 0 and are now."""
+    return float(((out == 0) & (given != 0)).sum() / (given != 0).sum())

@@ -57,6 +57,33 @@ def test_start_is_added_as_it_is(site: Site) -> None:
     assert reply.facts["evaluations"] == 6
 
 
+def test_an_anchor_makes_the_model_linear(site: Site) -> None:
+    """Anchor a, displacement b + scale · c; served plainly, the same sum scores otherwise."""
+    vectors = {name: vector / 3 for name, vector in shared(site).items()}
+    job = score_job([("u1", Served("c", start="b", anchor="a")), ("u2", Served("c", anchor="a"))], scales=[0.0, -0.5])
+    assert job.shared == ("a", "b", "c")
+    reply = perform(site, travelled(job), vectors)
+
+    def expected(client: str, displacement: np.ndarray) -> float:
+        site.model.assign(site.model.theta0.numpy() + vectors["a"])
+        value = scoring.score(site.model, site.dataset.shard(client), displacement)
+        site.model.reset()
+        return value
+
+    half = np.float32(-0.5) * vectors["c"]
+    one = [expected("u1", vectors["b"]), expected("u1", vectors["b"] + half)]
+    np.testing.assert_allclose(reply.facts["scores"][0], one, rtol=1e-5)
+    other = [score_at(site, "u2", vectors["a"]), expected("u2", half)]
+    np.testing.assert_allclose(reply.facts["scores"][1], other, rtol=1e-4)
+    assert one[1] != pytest.approx(score_at(site, "u1", vectors["a"] + vectors["b"] + half), rel=1e-3)
+    training = train_job(TRAINING, "b", "a")
+    assert sorted(training.shared) == ["a", "b"]
+    reply = perform(site, travelled(training), vectors)
+    s = site.settings
+    trained = train(site.model, site.dataset, TRAINING, s.tuning, s.seed, vectors["b"], vectors["a"])
+    assert reply.arrays["vector"].tobytes() == trained.vector.tobytes()
+
+
 def test_together_is_the_mean_probability(site: Site) -> None:
     vectors = shared(site)
     job = score_job([("u3", Served(together=("c", "a"))), ("u3", Served("b"))])

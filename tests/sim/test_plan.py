@@ -105,6 +105,7 @@ def choices(first: int, then: int = 0) -> tuple[Work, Work]:
         ({"gradient_ascent": EDIT}, Work(0, 0, 5, 40, 320), Work(0, 0, 2 + 1, 6, 12)),
         ({"l1_sparse": EDIT}, Work(0, 0, 5, 40, 320), Work(0, 0, 3 + 2, 6, 12)),
         ({"salun": EDIT}, Work(0, 0, 5, 40, 320), Work(0, 0, 5 + 3, 14, 28)),
+        ({"linear_negation": EDIT}, Work(0, 0, 5, 40, 320), Work(0, 0, 3, 6, 12, 21 * (5 + 3))),
         ({"negmerge": EDIT | {"tunings": 4}}, Work(0, 0, 5, 40, 320), Work(0, 0, 4 * 3, 24, 48, 21 * (5 + 3))),
     ],
 )
@@ -212,6 +213,24 @@ def test_bytes_by_hand() -> None:
     features = len(save({"value": np.zeros(6, dtype=np.float32)}))
     assert room.storage(strategy_of({"clamu": {"clusters": 3}}), SIZES, EIGHT) == total + 8 * features + 3 * 13
     assert room.storage(strategy_of({"clamu": {"clusters": 30}}), SIZES, EIGHT) == total + 8 * features + 8 * 13
+
+
+def test_a_displacement_is_kept_once_somebody_has_left() -> None:
+    one, linear = room.vector_bytes(100), strategy_of("linear_negation")
+    assert [room.storage(linear, SIZES, EIGHT[:n]) for n in (8, 7, 0)] == [one, 2 * one, 0]
+    assert room.most_bytes(tiny(strategies=["linear_negation", "salun"]), SIZES, 7) == 3 * one
+    assert room.most_bytes(tiny(strategies=["linear_negation"], stream={"requests": 0}), SIZES, 7) == one
+    assert room.most_bytes(tiny(strategies=["local"]), SIZES, 7) == 8 * one
+
+
+def test_central_trainings_are_held_while_strategies_share_them() -> None:
+    """At most four, 400 bytes each; beside them 2,000 to save, 3,200 of a worker, and 400 or 800 while λ is chosen."""
+    alike = tiny(strategies=["central", "salun", "gradient_ascent"])
+    assert room.run_memory(alike, SIZES, 7) == 2000 + 3200 + 400
+    many = tiny(strategies=[{"central": {"label": f"c{steps}", "steps": steps}} for steps in range(1, 11)])
+    assert room.run_memory(many, SIZES, 7) == 2000 + 3200 + 4 * 400
+    assert room.run_memory(tiny(strategies=["negmerge"]), SIZES, 7) == 2000 + 400 + 3200 + 400
+    assert room.run_memory(tiny(strategies=["linear_negation"]), SIZES, 7) == 2000 + 800 + 3200 + 400
 
 
 def test_memory_by_hand() -> None:

@@ -57,6 +57,7 @@ POOLED: list[Any] = [
         {"negmerge": _EDITED | {"label": merge, "tunings": 3, "merge": merge}}
         for merge in ("best", "uniform", "ties", "magmax")
     ],
+    {"linear_negation": _EDITED},
     {"gradient_ascent": _EDITED},
     {"salun": _EDITED},
     {"l1_sparse": _EDITED},

@@ -22,12 +22,12 @@ from strategies.registry import REGISTRY
 from strategies.strategy import Strategy
 
 CLIENTS = tuple("abcdefghijkl")
-EDITED = ("negmerge", "gradient_ascent", "salun", "l1_sparse")
+EDITED = ("negmerge", "linear_negation", "gradient_ascent", "salun", "l1_sparse")
 Make = Callable[..., Kept]
 
 
 def made_up(training: Training, start: np.ndarray | None) -> np.ndarray:
-    """A vector that follows from the whole training and its start."""
+    """A vector that follows from the whole training and where it starts, or is anchored."""
     seed = int(digest.of_json(training.model_dump(mode="json"))[:8], 16)
     drawn = np.random.default_rng(seed).normal(scale=1e-2, size=SIZE).astype(np.float32)
     return drawn if start is None else np.where(np.arange(SIZE) % 5, drawn - np.float32(0.1) * start, 0).astype(np.float32)
@@ -47,7 +47,8 @@ class Asked:
             if job.kind == "train":
                 training = Training.model_validate(job.facts["training"])
                 self.trainings.append((training, start))
-                at = None if start is None else self.strategy.direction(kept, start)
+                where = [self.strategy.direction(kept, name) for name in job.shared]
+                at = sum(where) if where else None
                 yield index, Reply(job.clients, {}, {"vector": made_up(training, at)})
             else:
                 self.scored += job.clients
@@ -175,6 +176,7 @@ def test_edited_models_start_from_the_central_one(name: str, make_kept: Make, tm
     asked = Asked(strategy)
     strategy.localize(kept, asked)  # nobody stays
     assert (asked.trainings, strategy.serve(kept, "a"), strategy.chosen["members"]) == ([], Served(), [])
+    strategy.save()
     assert list(strategy.folder.glob("*.safetensors")) == []
 
 
@@ -250,6 +252,21 @@ def test_variants_differ_in_rate_and_order() -> None:
     assert [t.rate for t in variants(NegMergeParameters(tunings=1), ["x"])] == [1.0]
 
 
+def test_variants_differ_in_noise() -> None:
+    """Seven of thirty settings: every fifth, which is where 0, 29/6, 2 · 29/6, ... lie nearest."""
+    found = variants(NegMergeParameters(tunings=7), ["x"])
+    assert [t.augment for t in found] == [(1, 1), (1, 6), (2, 1), (2, 5), (2, 10), (3, 5), (3, 10)]
+    assert [t.dropout for t in found] == [0.0, 0.1, 0.2, 0.0, 0.1, 0.2, 0.0]
+    assert {t.decay for t in found} == {0.0}
+    everything = {t.augment for t in variants(NegMergeParameters(tunings=30), ["x"])}
+    assert everything == {(operations, magnitude) for operations in (1, 2, 3) for magnitude in range(1, 11)}
+    published = variants(NegMergeParameters(tunings=4, vary=("augment",), decay=0.1), ["x"])
+    assert {(t.rate, t.dropout, t.decay) for t in published} == {(1.0, 0.0, 0.1)}
+    assert len({t.augment for t in published}) == len({t.order for t in published}) == 4
+    (alone, _) = variants(NegMergeParameters(tunings=2, vary=()), ["x"])
+    assert alone == Training.model_validate({"terms": [{"clients": ["x"]}], "steps": 10, "batch": 2})
+
+
 def scores(client: str, scale: float) -> float:
     """The leaver loses a point of score per λ, the others a tenth: at λ = 0.5 they are at exactly 95 %."""
     return 1.0 + scale if client == "d" else 1.0 + 0.1 * scale + (1e-9 if scale == -0.5 else 0.0)
@@ -278,7 +295,8 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
     np.testing.assert_allclose(strategy.merged(), before - 0.5 * tau, rtol=1e-5, atol=1e-8)
     assert strategy.chosen["lambda"] == 0.5
     assert strategy.chosen["kept_share"] == np.count_nonzero(tau) / SIZE
-    assert [path.name for path in strategy.folder.iterdir()] == ["merged.safetensors"]  # nothing of the leaver is left
+    strategy.save()  # nothing of the leaver is left
+    assert sorted(path.name for path in strategy.folder.iterdir()) == ["chosen.json", "merged-1.safetensors"]
 
 
 def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: Path) -> None:
@@ -302,3 +320,69 @@ def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: 
 
 def test_the_grid_is_the_papers() -> None:
     np.testing.assert_allclose(negmerge.LAMBDAS, [i / 20 for i in range(21)])
+
+
+def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: Path) -> None:
+    """Two releases; λ is 0.5 at both, where the members have exactly 95 % left. The central model stays where it is."""
+    strategy, kept = made("linear_negation", tmp_path, make_kept, edit_steps=6, edit_batch=3, edit_rate=0.5)
+    strategy.localize(kept, Asked(strategy))
+    anchor = strategy.merged()
+    assert strategy.serve(kept, "a") == Served("merged")
+    expected = np.zeros(SIZE, dtype=np.float32)
+    for number_, starts in ((0, None), (1, "displacement")):
+        kept.erase("db"[number_])
+        asked = Asked(strategy, lambda client, scale, gone="db"[number_]: scores("d" if client == gone else "x", scale))
+        strategy.localize(kept, asked)
+        terms = [{"clients": ["db"[number_]]}]
+        training = Training.model_validate({"terms": terms, "steps": 6, "batch": 3, "rate": 0.5})
+        assert asked.trainings == [(training, starts)]
+        assert sorted(asked.scored) == sorted([*kept.members, "db"[number_]])
+        expected -= np.float32(0.5) * made_up(training, anchor + expected)
+        np.testing.assert_allclose(strategy.vector("displacement"), expected, rtol=1e-5)
+        np.testing.assert_array_equal(strategy.merged(), anchor)
+        assert strategy.chosen["lambda"] == 0.5
+        assert strategy.serve(kept, "a") == Served("displacement", anchor="merged")
+        strategy.save()
+        assert len(list(strategy.folder.glob("*.safetensors"))) == 2
+    kept.register(["d"])  # who is new is learned by training again
+    strategy.localize(kept, Asked(strategy))
+    strategy.save()
+    fresh, others = made("linear_negation", tmp_path / "fresh", make_kept, sorted(kept.members), **PARAMETERS)
+    fresh.localize(others, Asked(fresh))
+    assert strategy.serve(kept, "a") == Served("merged")
+    assert strategy.digest(kept) == fresh.digest(others)
+
+
+PARAMETERS = {"edit_steps": 6, "edit_batch": 3, "edit_rate": 0.5}
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edit_is_made_once_wherever_a_run_is_killed(name: str, make_kept: Make, tmp_path: Path) -> None:
+    """Killed before ``save``, the next run starts from what was saved; killed after, it finds nothing to do."""
+
+    def again(folder: Path) -> Any:
+        cls, model = REGISTRY[name]
+        other = cls(model.model_validate(PARAMETERS), SEED, folder)
+        other.load()
+        return other
+
+    strategy, kept = made(name, tmp_path / "a", make_kept, **PARAMETERS)
+    strategy.localize(kept, Asked(strategy))
+    strategy.save()
+    kept.erase("d")
+    before = strategy.digest(kept)
+    strategy.localize(kept, Asked(strategy, scores))
+    once = strategy.digest(kept)
+    killed = again(tmp_path / "a")  # ``strategy`` has not saved
+    assert killed.digest(kept) == before
+    killed.localize(kept, Asked(killed, scores))
+    assert killed.digest(kept) == once != before
+    killed.save()
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(files) == (3 if name == "linear_negation" else 2)
+    last = again(tmp_path / "a")
+    asked = Asked(last, scores)
+    last.localize(kept, asked)
+    last.save()
+    assert (asked.trainings, last.digest(kept)) == ([], once)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == files
