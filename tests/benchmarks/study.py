@@ -53,9 +53,11 @@ OTHERS: list[Any] = [
     "task_arithmetic",
     "dare",
     "cluster_average",
+    {"cluster_average": {"label": "cluster_average_anchors", "by": "anchor"}},
     {"sift_masks": {"label": "sift_counts", "scale": "counts"}},
     {"sift_masks": {"label": "sift_half_l1", "keep": 0.5, "scale": "l1"}},
     "vote_masks",
+    {"vote_masks": {"label": "vote_masks_anchors", "by": "anchor"}},
     {"clamu": {"label": "clamu_features", "affinity": "features", "steps": 10}},
     {"clamu": {"label": "clamu_random", "affinity": "random", "steps": 10}},
     {"tall": {"label": "tall_clusters", "clusters": 8}},
@@ -65,11 +67,15 @@ OTHERS: list[Any] = [
     "breadcrumbs",
     "consensus",
     {"sisa": {"steps": 40}},
+    {"sisa": {"label": "sisa_vote", "steps": 40, "aggregate": "vote"}},
+    {"apa": {"steps": 40}},
+    {"apa": {"label": "apa_anchors", "steps": 40, "by": "anchor"}},
     {"negmerge": EDIT},
     *[
         {"negmerge": EDIT | {"label": f"negation_{merge}", "merge": merge}}
         for merge in ("best", "uniform", "ties", "magmax")
     ],
+    {"linear_negation": EDIT},
     {"gradient_ascent": EDIT},
     {"salun": EDIT},
     {"l1_sparse": EDIT},

@@ -205,6 +205,6 @@ def test_several_scales(site: Site) -> None:
 
 
 def test_a_site_is_opened_once(site: Site) -> None:
-    assert jobs.open_site(site.settings) is site
+    opened = jobs.open_site(site.settings)  # the fixture's own may have had to make room for other tests'
     copy = type(site.settings).model_validate_json(site.settings.model_dump_json())
-    assert jobs.open_site(copy) is site
+    assert jobs.open_site(copy) is opened

@@ -288,7 +288,7 @@ def test_every_strategys_steps_tunings_and_evaluations_are_those_of_a_run(
     told = summary_of(run)["strategies"]
     rows = plan.rows_of(scenario, sizes)
     assert [row.label for row in rows] == list(told)
-    assert len(rows) == 34
+    assert len(rows) == 35
     for row in rows:
         assert row.learn is not None
         assert row.forget is not None
