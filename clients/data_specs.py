@@ -210,7 +210,7 @@ class ImageData(Dealt):
         return self
 
 
-FAMILIES = {
+FAMILIES: dict[str, type[Strict]] = {
     "fiction": FictionData,
     "tofu": TofuData,
     "table": TableData,

@@ -5,27 +5,32 @@
 ``train``       train one model on the pooled data of some clients
 ``assign``      say which anchor each of some clients is nearest to (``clients.anchors``)
 ``score``       evaluate served models on clients' data
+``probe``       the same, example by example, on the data that they are trained on too
 
 A ``Job`` and its ``Reply`` hold JSON facts and numpy arrays only, so that every transport (a call, Ray, Flower) carries
 them alike. Large arrays that many jobs read are *shared*: the transport sends them once.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
-from clients import anchors, bits, data, digest, exact_sum, masking, models, pooled, scoring, tuning
-from clients.data.dataset import Dataset
+from clients import anchors, bits, data, digest, exact_sum, masking, models, pooled, probing, scoring, tuning
+from clients.data.dataset import Dataset, Shard
 from clients.determinism import deterministic
 from clients.models import BaseModel
+from clients.scoring import Part
 from clients.settings import Settings, TuningKind
 from clients.strict import Strict
 
 Arrays = Mapping[str, np.ndarray]
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Job:
     """Work for whoever hosts these clients' data.
 
     Attributes:
-        kind: tune, learn_mask, train, assign or score.
+        kind: tune, learn_mask, train, assign, score or probe.
         clients: whose data it needs; the first one decides where it runs.
         facts: JSON values.
         arrays: sent with this job.
@@ -149,8 +154,8 @@ def assign_job(clients: Sequence[str], count: int) -> Job:
     return Job("assign", tuple(clients), {"anchors": count})
 
 
-def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None) -> Job:
-    """Evaluate each client under its served model: at its own scale, or at each of ``scales``."""
+def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None, part: Part = "evaluated") -> Job:
+    """Evaluate each client under its served model, on a part of its data: at its own scale, or at each of ``scales``."""
     arrays: dict[str, np.ndarray] = {}
     items = []
     for index, (_, s) in enumerate(served):
@@ -163,7 +168,13 @@ def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | No
                 arrays[f"{index}/{name}"] = array
     read = {name for _, s in served for name in (s.direction, s.start, s.anchor, *s.together, *dict(s.mixed))}
     shared = sorted(name for name in read if name is not None)
-    return Job("score", tuple(client for client, _ in served), {"items": items}, arrays, tuple(shared))
+    return Job("score", tuple(client for client, _ in served), {"items": items, "part": part}, arrays, tuple(shared))
+
+
+def probe_job(served: Sequence[tuple[str, Served]]) -> Job:
+    """Probe each client under its served model; a client is there once. See ``clients.probing`` for the arrays, which are
+    called as in ``train/u7``."""
+    return replace(score_job(served), kind="probe")
 
 
 @dataclass(frozen=True)
@@ -197,7 +208,14 @@ def perform(site: Site, job: Job, shared: Arrays) -> Reply:
     """Do a job. Errors come back as the reply's ``error``, so that one bad client does not end a run."""
     started = time.perf_counter()
     try:
-        work = {"tune": _tune, "learn_mask": _learn_mask, "train": _train, "assign": _assign, "score": _score}[job.kind]
+        work = {
+            "tune": _tune,
+            "learn_mask": _learn_mask,
+            "train": _train,
+            "assign": _assign,
+            "score": _score,
+            "probe": _probe,
+        }[job.kind]
         reply = work(site, job, shared)
         return replace(reply, facts=reply.facts | {"seconds": time.perf_counter() - started})
     except Exception as error:
@@ -289,31 +307,55 @@ def _assign(site: Site, job: Job, shared: Arrays) -> Reply:
 
 
 def _score(site: Site, job: Job, shared: Arrays) -> Reply:
-    scores, evaluations = [], 0
+    part = job.facts["part"]
+    score, together = partial(scoring.score, part=part), partial(scoring.score_together, part=part)
+    scores, facts = _measured(site, job, shared, score, together)
+    return Reply(job.clients, {"scores": scores} | facts)
+
+
+def _probe(site: Site, job: Job, shared: Arrays) -> Reply:
+    probed, facts = _measured(site, job, shared, probing.probe, probing.probe_together)
+    arrays = {
+        f"{part}/{client}": array
+        for client, (parts,) in zip(job.clients, probed, strict=True)
+        for part, array in parts.items()
+    }
+    return Reply(job.clients, facts, arrays)
+
+
+def _measured(
+    site: Site,
+    job: Job,
+    shared: Arrays,
+    measure: Callable[[BaseModel, Shard], M],
+    together: Callable[[BaseModel, Shard, Iterable[np.ndarray], bool], M],
+) -> tuple[list[list[M]], dict[str, Any]]:
+    """What is measured of each client's served model at each of its scales, and the facts of such a job."""
+    found, evaluations = [], 0
     theta0 = site.model.theta0.cpu().numpy()  # once a job: on a GPU this copies
     for index, (client, item) in enumerate(zip(job.clients, job.facts["items"], strict=True)):
         arrays = {name: job.arrays.get(f"{index}/{name}") for name in ("mask", "tensor_scales", "own")}
-        scores.append(_scores(site, client, theta0, item, arrays, shared))
+        found.append(_served(site, client, theta0, item, arrays, shared, measure, together))
         evaluations += len(item["scales"]) * max(1, len(item.get("together", ())))
     site.model.reset()
-    facts = {
-        "scores": scores,
-        "gradient_steps": 0,
-        "parallel_steps": 0,
-        "client_tunings": 0,
-        "evaluations": evaluations,
-    }
-    return Reply(job.clients, facts)
+    return found, {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0, "evaluations": evaluations}
 
 
-def _scores(
-    site: Site, client: str, theta: np.ndarray, item: dict[str, Any], arrays: dict[str, np.ndarray | None], shared: Arrays
-) -> list[float]:
-    """A client's score under one served model, at each of its scales; ``theta`` is θ0."""
+def _served(
+    site: Site,
+    client: str,
+    theta: np.ndarray,
+    item: dict[str, Any],
+    arrays: dict[str, np.ndarray | None],
+    shared: Arrays,
+    measure: Callable[[BaseModel, Shard], M],
+    together: Callable[[BaseModel, Shard, Iterable[np.ndarray], bool], M],
+) -> list[M]:
+    """What is measured of a client under one served model, at each of its scales; ``theta`` is θ0."""
     model, shard = site.model, site.dataset.shard(client)
     if names := item.get("together"):
         thetas = (bits.add_masked(theta, shared[name], 1.0) for name in names)
-        return [scoring.score_together(model, shard, thetas, item.get("vote", False))]
+        return [together(model, shard, thetas, item.get("vote", False))]
     anchor = None
     if (name := item.get("anchor")) is not None:
         anchor, theta = bits.add_masked(theta, shared[name], 1.0), np.zeros_like(theta)
@@ -327,10 +369,7 @@ def _scores(
     values = []
     for scale in item["scales"]:
         served = theta if direction is None else bits.add_masked(theta, direction, scale, arrays["mask"])
-        if anchor is None:
-            model.assign(served)
-            values.append(scoring.score(model, shard))
-        else:
-            model.assign(anchor)
-            values.append(scoring.score(model, shard, served))
+        model.assign(served if anchor is None else anchor)
+        with nullcontext() if anchor is None else model.linear(torch.from_numpy(served).to(model.device)):
+            values.append(measure(model, shard))
     return values

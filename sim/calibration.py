@@ -37,6 +37,7 @@ class Speeds:
         example_tokens: tokens of one of them.
         score_tokens: tokens that a scoring passes through the model.
         peak: the most memory that this process has needed for it, in bytes.
+        whole: how many times as many examples clients have in all as are scored.
     """
 
     joining: Mapping[Rule, float]
@@ -46,6 +47,7 @@ class Speeds:
     example_tokens: float
     score_tokens: float
     peak: int
+    whole: float = 1.0
 
 
 def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Speeds]:
@@ -69,7 +71,8 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
     score, score_tokens = _scoring(site, typical[0])
-    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()))
+    whole = sum(len(s.train) + len(s.validation) for s in shards) / sum(len(s.evaluated) for s in shards)
+    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole)
 
 
 def batch_size(shard: Shard, tuning: TuningSpec) -> int:

@@ -106,6 +106,7 @@ def forget(run: Run, client: Annotated[str, typer.Option(help="The client to for
     costs = carry_out(run, client)
     summary = read_json(run / "summary.json")
     console.print(table(summary, console.width))
+    _tell_gap(summary)
     steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
     console.print(f"Forgot {client}. Gradient steps: {steps}.", soft_wrap=True)
     _exit_if_different(
@@ -187,11 +188,21 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
     run_scenario(scenario, folder)
     summary = read_json(folder / "summary.json")
     console.print(table(summary, console.width))
+    _tell_gap(summary)
     page = folder / "report.html"
     console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
     _exit_if_different(
         {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
     )
+
+
+def _tell_gap(summary: dict[str, Any]) -> None:
+    """The table of the gap to retraining, where it was asked for."""
+    from sim.progress import console
+    from sim.report_unlearning import table
+
+    if (made := table(summary)) is not None:
+        console.print(made)
 
 
 def _exit_if_different(equal: dict[str, bool | None]) -> None:

@@ -1,8 +1,8 @@
 """Comparing strategies on a scenario: another list of strategies, and a table that is sorted by what they are worth.
 
 The recovered share of a strategy is rec = (x − zero_shot) / (local − zero_shot), x its held-in accuracy after the deletions.
-Both ends are put in where the list lacks them. Clients are tuned once per tuning rule however many strategies there are;
-prices are those of each strategy alone (``learning``).
+Both ends are put in where the list lacks them, and the scenario's own ``central`` where the gap to it is asked for. Clients
+are tuned once per tuning rule however many strategies there are; prices are those of each strategy alone (``learning``).
 """
 
 import difflib
@@ -17,7 +17,7 @@ from rich.text import Text
 from clients.errors import InputError
 from sim.figures import human_bytes
 from sim.report import NONE, StrategyResult, Summary
-from sim.scenario import Scenario, StrategySpec
+from sim.scenario import GAP_REFERENCE, Scenario, StrategySpec
 from strategies.registry import REGISTRY
 
 ENDS = ("zero_shot", "local")
@@ -52,6 +52,8 @@ def with_strategies(scenario: Scenario, names: Sequence[str]) -> Scenario:
             raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
     chosen = [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
     missing = [StrategySpec.model_validate(end) for end in ENDS if end not in {spec.strategy for spec in chosen}]
+    if "gap" in scenario.audit and GAP_REFERENCE not in {spec.strategy for spec in chosen}:
+        missing += [next(spec for spec in scenario.strategies if spec.strategy == GAP_REFERENCE)]
     specs = [spec.model_dump(mode="json") for spec in [*missing, *chosen]]
     try:
         return Scenario.model_validate(

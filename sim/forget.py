@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from clients.errors import InputError
-from sim import summary
+from sim import summary, unlearning
 from sim.cost import Cost
 from sim.deletion import carry_out
 from sim.evaluation import evaluate
@@ -44,6 +44,8 @@ def forget(run: Path, client: str) -> dict[str, Cost]:
             record["forget"] = {label: cost.as_facts() for label, cost in forgot.items()}
             record["state_digest"], record["storage_bytes"] = system.digests(), system.storage()
             record["rebuilt_digest"] = dict.fromkeys(system.strategies)
+            if "gap" in scenario.audit:
+                record["unlearning"] = unlearning.measure(system, record["forgotten"], workers, ledger)
             if "bitwise" in scenario.audit:
                 record["rebuilt_digest"] = audited(system, record["state_digest"], workers, ledger)
         rows += new

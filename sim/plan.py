@@ -92,14 +92,19 @@ def seconds(work: Work, tunings: Mapping[Rule, int], steps: int, speeds: Speeds)
         steps: of a tuning.
     """
     step = max(speeds.step.values())
-    spent = work.evaluations * speeds.score + (work.mask_steps + work.pooled_examples / speeds.step_examples) * step
+    spent = scored(work, speeds) * speeds.score + (work.mask_steps + work.pooled_examples / speeds.step_examples) * step
     return spent + sum(n * (speeds.joining[rule] + steps * speeds.step[rule]) for rule, n in tunings.items() if n)
 
 
 def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
     """6·N·tokens of gradient steps and 2·N·tokens of evaluations."""
     examples = (work.tunings * steps + work.mask_steps) * speeds.step_examples + work.pooled_examples
-    return parameters * (6 * examples * speeds.example_tokens + 2 * work.evaluations * speeds.score_tokens)
+    return parameters * (6 * examples * speeds.example_tokens + 2 * scored(work, speeds) * speeds.score_tokens)
+
+
+def scored(work: Work, speeds: Speeds) -> float:
+    """How many scorings of a client the evaluations and probes come to."""
+    return work.evaluations + work.probes * speeds.whole
 
 
 def at_once(kind: Kind, scenario: Scenario) -> int:

@@ -39,7 +39,8 @@ class Work:
         mask_steps: gradient steps of learning masks, each on one client's data.
         pooled, pooled_steps, pooled_examples: clients in pools that are trained on together, the gradient steps of that, and
             the examples that they go through.
-        evaluations: served models scored on a client to choose a setting.
+        evaluations: served models scored on a client, to choose a setting or to tell what they are worth.
+        probes: served models shown all of a client's examples, training and validation, for the gap to retraining.
     """
 
     tunings: int = 0
@@ -48,6 +49,7 @@ class Work:
     pooled_steps: int = 0
     pooled_examples: int = 0
     evaluations: int = 0
+    probes: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)})
@@ -219,7 +221,7 @@ def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dic
     the price of a strategy is not known."""
     strategies, releases = strategies_of(scenario, seed), releases_of(scenario, everybody, seed)
     stayed = left(scenario, everybody, seed)
-    audits = [stayed] * len(scenario.audit)
+    audits = [stayed] * ("bitwise" in scenario.audit)
     tuned = len(everybody) + sum(map(len, audits))
     rules: dict[Rule, int] = {strategy.tuning: tuned for strategy in strategies.values() if strategy.tuning}
     for rule in {strategy.tuning for strategy in strategies.values() if strategy.deletion in DERIVES}:
@@ -244,6 +246,8 @@ def of_run(scenario: Scenario, everybody: Members, seed: int) -> tuple[Work, dic
     for strategy in strategies.values():
         scored = len(everybody) + scenario.stream.unseen
         done += Work(evaluations=sum(scored * served_models(strategy, members) for members in published))
+        if "gap" in scenario.audit:
+            done += Work(probes=scored * served_models(strategy, stayed))
     return done, rules
 
 

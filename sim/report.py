@@ -15,8 +15,10 @@ from rich.text import Text
 
 from clients.errors import InputError
 from clients.files import write_whole
+from sim import report_unlearning
 from sim.figures import PALETTE, RETRAIN, Series, draw, human_bytes
 from sim.report_page import PAGE
+from sim.report_unlearning import Unlearning
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
@@ -113,6 +115,8 @@ class Summary(BaseModel):
     curve: dict[str, list[Point]]
     retrain: list[RetrainPoint]
     spread: dict[str, Accuracy] = {}
+    unlearning: dict[str, Unlearning] = {}
+    unlearning_spread: dict[str, Unlearning] = {}
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
         metrics=metrics,
         figures=figures,
         palette=PALETTE,
+        unlearning=_unlearning(runs, bool(extra)),
+        unlearning_columns=report_unlearning.COLUMNS,
         verdicts=[_verdict(entry.result) for entry in entries],
     )
     target = run / "report.html"
@@ -247,6 +253,15 @@ def _entries(summary: Summary, prefix: str) -> list[Entry]:
     return [
         Entry(prefix + label, result, summary.curve[label], summary.spread.get(label))
         for label, result in summary.strategies.items()
+    ]
+
+
+def _unlearning(runs: Mapping[str, Summary], named: bool) -> list[dict[str, str]]:
+    """Rows of the table of the gap, of all runs that measured it."""
+    return [
+        report_unlearning.cells(f"{name}/{label}" if named else label, mine, summary.unlearning_spread.get(label))
+        for name, summary in runs.items()
+        for label, mine in summary.unlearning.items()
     ]
 
 

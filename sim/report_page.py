@@ -116,6 +116,21 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 </table>
 </div>
 
+{% if unlearning %}
+<h2>Unlearning, beside retraining</h2>
+<p class="note">After the deletions, over all examples. The reference is the strategy central, trained again without the forgotten; the average gap is the mean distance from it in both accuracies of training examples, in test accuracy and in MIA efficacy.</p>
+<div class="scroll">
+<table>
+<thead><tr>{% for key, heading in unlearning_columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in unlearning %}
+<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endif %}
+
 <h2>Accuracy against deletions</h2>
 <figure role="group" aria-label="Two line charts: accuracy held-in and held-out against the number of clients deleted">
 {{ figures.accuracy | safe }}
@@ -163,6 +178,10 @@ before → after</th></tr></thead>
 <dt>forgotten</dt><dd>Mean over the forgotten clients alone: before, served as members; after, as unknown. Forgetting shows as a fall to what an unknown client gets.</dd>
 {% if "unseen" in columns %}
 <dt>unseen</dt><dd>Mean over clients who never joined: what anybody is served who comes later.</dd>
+{% endif %}
+{% if unlearning %}
+<dt>retained, forgotten, test</dt><dd>Share of examples answered right: training examples of current clients, training examples of the forgotten, and validation examples of all clients, each under the model that its client is served. Answers in free text count with their probability.</dd>
+<dt>MIA efficacy, AUC</dt><dd>A membership attack learns to tell confidences of retained training examples from those of test examples; its efficacy is the share of forgotten examples that it takes for non-members. AUC: the probability that a forgotten example is answered with more confidence than a test example; ½ is chance.</dd>
 {% endif %}
 <dt>gradient step</dt><dd>One optimizer step on one client's batch. A mask step over a cluster of n members counts n. Steps of the parallel kind count only the longest chain that cannot be done at the same time.</dd>
 <dt>storage</dt><dd>Bytes of the files that the server keeps in order to serve and to forget.</dd>

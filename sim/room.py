@@ -267,7 +267,7 @@ def need_of(scenario: Scenario, sizes: Sizes, out: Path, measured: int = 0) -> N
     everybody, seed = sizes.clients, scenario.seeds[0]
     run = sum(most_bytes(scenario, sizes, each) for each in scenario.seeds)
     audit = max(state_bytes(scenario, sizes, left(scenario, everybody, each), each) for each in scenario.seeds)
-    parts = {str(out): run} | ({tempfile.gettempdir(): audit} if scenario.audit else {})
+    parts = {str(out): run} | ({tempfile.gettempdir(): audit} if "bitwise" in scenario.audit else {})
     disk: dict[int, tuple[str, int, int]] = {}
     for folder, needed in parts.items():
         number, free = machine.disk_free(Path(folder))

@@ -14,7 +14,7 @@ from clients.files import write_whole
 from clients.jobs import open_site
 from clients.pooled import try_linear
 from clients.settings import Settings
-from sim import audit, stream, summary
+from sim import audit, stream, summary, unlearning
 from sim import workers as transports
 from sim.cost import Cost
 from sim.deletion import carry_out
@@ -102,6 +102,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
     check_data(scenario, seed)
     for note in dataset.notes:
         say(note)
+    unlearning.check(dataset, scenario)
     with phase("opening the base model (pretrained at first use)"):
         model = open_site(scenario.settings(seed)).model
     for label, strategy in strategies_of(scenario, seed).items():
@@ -134,6 +135,8 @@ def _play(
         forgot, curve, rows, forgotten = _forget_stream(system, workers, ledger)
         model = open_site(system.settings).model
         record = summary.seed_record(system, learned, forgot, curve, forgotten, model.parameters)
+        if "gap" in scenario.audit:
+            record["unlearning"] = unlearning.measure(system, forgotten, workers, ledger)
         if "bitwise" in scenario.audit:
             record["rebuilt_digest"] = audited(system, record["state_digest"], workers, ledger)
     return system, record, rows

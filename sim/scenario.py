@@ -14,12 +14,15 @@ from pydantic import (
 )
 
 from clients import digest
-from clients.data_specs import DataSpec, FictionData
+from clients.data_specs import FAMILIES, DataSpec, FictionData
 from clients.settings import ModelSpec, Settings, TuningSpec
 from clients.strict import Strict
 from sim.workers import WorkersSpec
 from strategies.registry import REGISTRY
 from strategies.strategy import Parameters
+
+GAP_REFERENCE = "central"
+"""The strategy that ``audit: gap`` compares with: one model, trained again without the forgotten."""
 
 
 class StrategySpec(Strict):
@@ -110,7 +113,11 @@ class Scenario(Strict):
     )
     stream: StreamSpec = Field(default_factory=StreamSpec, validate_default=True)
     workers: WorkersSpec = Field(default_factory=WorkersSpec)
-    audit: tuple[Literal["bitwise"], ...] = ("bitwise",)
+    audit: tuple[Literal["bitwise", "gap"], ...] = Field(
+        ("bitwise",),
+        description="after the stream. bitwise: is the state that of a rebuild without the forgotten; gap: accuracy on "
+        "retained, forgotten and test examples and a membership attack, beside the strategy central, which retrains",
+    )
     report: ReportSpec = Field(default_factory=ReportSpec)
 
     @model_validator(mode="after")
@@ -123,6 +130,13 @@ class Scenario(Strict):
             )
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds: each seed once, none negative")
+        if "gap" in self.audit and GAP_REFERENCE not in {spec.strategy for spec in self.strategies}:
+            raise ValueError(
+                f"audit: gap compares with retraining, and the run has no strategy {GAP_REFERENCE}; add it to strategies"
+            )
+        if "gap" in self.audit and not getattr(self.data, "validation", 0):
+            known = ", ".join(name for name, family in FAMILIES.items() if "validation" in family.model_fields)
+            raise ValueError(f"audit: gap needs test examples: data.validation above 0, which these families take: {known}")
         return self
 
     @field_validator("stream")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients import determinism, digest
+from sim import unlearning
 from sim.cost import Cost
 from sim.evaluation import mean
 from sim.ledger import Ledger
@@ -89,12 +90,20 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
             for points in zip(*(record["curve"] for record in records), strict=True)
         ],
     }
+    if "gap" in scenario.audit:
+        summary["unlearning"] = _unlearning(system, records, statistics.fmean)
+        if len(records) > 1:
+            summary["unlearning_spread"] = _unlearning(system, records, statistics.stdev)
     if len(records) > 1:
         summary["spread"] = {
             label: {key: _over([a[key] for a in accuracy[label]], statistics.stdev) for key in ACCURACIES}
             for label in system.strategies
         }
     return summary
+
+
+def _unlearning(system: System, records: list[dict[str, Any]], fold: Callable[[list[float]], float]) -> dict[str, Any]:
+    return {label: unlearning.over_seeds(records, label, fold) for label in system.strategies}
 
 
 def _strategy(system: System, label: str, records: list[dict[str, Any]], accuracy: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ MESSAGE_TYPES = {
     "assign": "train.tune",
     "learn_mask": "train.learn_mask",
     "score": "evaluate.score",
+    "probe": "evaluate.score",
 }
 """Where a kind of job is sent; what it is stands in the message itself."""
 

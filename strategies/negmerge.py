@@ -9,10 +9,10 @@ n tunings of θ_c on the leavers' training data under varied settings give τ_1 
     ties      TIES-Merging of the n, keeping 20 % of each
     magmax    per entry the one of largest magnitude
 
-Then θ_c ← θ_c − λτ, λ of linspace(0, 1, 21): the one with the lowest mean score of the leavers among those that leave the
-members (at most 50 are asked) at least 95 % of their score; the smallest of equals. Approximate. ``chosen`` tells λ and the
-share of entries that τ keeps. Strict and uniform are folded as vectors arrive: Στ on the exact grid, so that the order does
-not matter, and Σ sign; ties and magmax need all n, in files that are deleted at once.
+Then θ_c ← θ_c − λτ, λ of linspace(0, 1, 21): the one with the lowest mean score on the leavers' training data among those
+under which the members (at most 50 are asked, on what is evaluated) keep 95 % of their score; the smallest of equals.
+Approximate. ``chosen`` tells λ and the share of entries that τ keeps. Strict and uniform are folded as vectors arrive: Στ on
+the exact grid, so that the order does not matter, and Σ sign; ties and magmax need all n, in files that are deleted at once.
 
 The n settings: batch order always varies, and what ``vary`` names. ``augment``: n of the published settings of RandAugment
 (1 to 3 operations, magnitude 1 to 10), evenly spread; ``rate``: factors from ½ to 2 on ``edit_rate``, evenly in the
@@ -123,7 +123,7 @@ def strength(kept: Kept, ask: Ask, left: list[str], negated: Served) -> tuple[fl
     """The leavers' score at the λ that is chosen for a served model whose scale is −λ, and that λ."""
     scales = [-value for value in LAMBDAS]
     control = mean_scores(kept, ask, [(client, negated) for client in asked_members(kept)], scales)
-    forget = mean_scores(kept, ask, [(client, negated) for client in left], scales)
+    forget = mean_scores(kept, ask, [(client, negated) for client in left], scales, part="train")
     index = choose(forget, control)
     return forget[index], LAMBDAS[index]
 

@@ -7,6 +7,7 @@ from typing import Any
 from clients import digest
 from clients.errors import InputError
 from clients.jobs import Served, score_job
+from clients.scoring import Part
 from strategies.kept import Kept
 from strategies.strategy import Ask, Strategy
 
@@ -39,9 +40,11 @@ def asked_members(kept: Kept) -> list[str]:
     return sorted(sorted(kept.members, key=digest.of_json)[:MOST_CLIENTS])
 
 
-def mean_scores(kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float]) -> list[float]:
-    """The mean score of these clients' served models at each scale of the grid."""
+def mean_scores(
+    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
+) -> list[float]:
+    """The mean score of these clients' served models, on a part of their data, at each scale of the grid."""
     chunks = [served[start : start + CLIENTS_PER_JOB] for start in range(0, len(served), CLIENTS_PER_JOB)]
-    jobs = [score_job(chunk, scales=grid) for chunk in chunks]
+    jobs = [score_job(chunk, grid, part) for chunk in chunks]
     scores = [row for _, reply in ask(kept, jobs) for row in reply.facts["scores"]]
     return [math.fsum(row[index] for row in scores) / len(served) for index in range(len(grid))]

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -162,3 +163,15 @@ def test_features_by_hand(site: Site, model: LanguageModel) -> None:
     finally:
         hook.remove()
     np.testing.assert_allclose(model.features(examples), np.mean(kept, axis=0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_part_is_scored_by_itself(site: Site, model: LanguageModel) -> None:
+    """The training part where it is asked for, alone and together; without a validation part both are one."""
+    shard = site.dataset.shard("u1")
+    split = replace(shard, train=shard.train[:2], validation=shard.train[2:])
+    values = model.values(shard.train)
+    assert scoring.score(model, split, "train") == pytest.approx(sum(values[:2]) / 2, rel=1e-6)
+    assert scoring.score(model, split) == pytest.approx(sum(values[2:]) / len(values[2:]), rel=1e-6)
+    assert scoring.score(model, shard, "train") == scoring.score(model, shard)
+    theta = model.flat.numpy().copy()
+    assert scoring.score_together(model, split, [theta], part="train") == pytest.approx(scoring.score(model, split, "train"))

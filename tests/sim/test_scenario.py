@@ -13,7 +13,7 @@ from sim.scenario import Scenario, schema
 from sim.scenario_file import find, load_scenario
 
 SHIPPED = ("quickstart", "tofu", "table", "tofu_gpt2xl", "sent140", "reddit", "stackoverflow", "clip_i", "clip_ii",
-           "mnist_writers", "cifar10")  # fmt: skip
+           "mnist_writers", "cifar10", "digits_unlearning")  # fmt: skip
 
 
 def write(tmp_path: Path, text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from test_run import summary_of
+from test_unlearning import pictures
 from tiny_scenario import TINY, tiny
 
 from sim.run import run_scenario
@@ -83,3 +84,12 @@ def test_pooled_training_is_the_same_everywhere(tmp_path: Path) -> None:
         for kind in ("inline", "ray", "flower")
     ]
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
+def test_the_gap_to_retraining_is_the_same_everywhere(tmp_path: Path) -> None:
+    """Probes come back in any order."""
+    kinds = ("inline", "ray", "flower")
+    runs = [run_scenario(pictures(workers={"kind": kind, "count": 2}), tmp_path / kind) for kind in kinds]
+    assert summary_of(runs[0])["unlearning"] == summary_of(runs[1])["unlearning"] == summary_of(runs[2])["unlearning"]
