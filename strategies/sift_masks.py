@@ -3,7 +3,8 @@
 m_t = 1{τ_t ⊙ v > 0}; serve client t: θ0 + α·(m_t ⊙ Σ)/T; anybody else: θ0 + Σ/T. Forget u: subtract τ_u, erase m_u.
 
 Deviations and additions: α is chosen on validation data at every release, from the current members alone (the paper
-does not say when). ``keep`` ρ < 1 (ours): m_t keeps only the client's own largest share ρ of its non-zero entries.
+does not say when). ``keep`` ρ < 1 (ours): m_t keeps only the client's own largest share ρ of its non-zero entries; ρ = 1 is
+the paper. The default, ½ with a wide grid, follows from docs/what_merging_adds.md: it was never worse than ρ = 1.
 ``scale: counts`` (ours): serve (m_t ⊙ Σ)/c with the mask counts c = Σ_t m_t instead of /T; c is subtractable too.
 ``scale: l1`` (ours): each tensor of (m_t ⊙ Σ)/T is rescaled to the l1 norm that m_t ⊙ τ_t has there, which follows from
 the mean size of the client's own kept entries (one number per tensor, its own data alone); no search, α is 1.
@@ -22,13 +23,13 @@ from strategies.scale import choose_scale
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 PAPER_GRID = (0.8, 1.0, 1.2, 1.4, 1.6)
-WIDE_GRID = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+WIDE_GRID = (0.8, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 
 
 class SiftMasksParameters(Parameters):
     """``keep``: share ρ of a client's own mask; ``alpha``: scale or grid; ``scale``: by clients, counts or l1 norm."""
 
-    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
     alpha: float | tuple[float, ...] | None = Field(
         None, description="scale, or a grid of them; default the paper's grid at keep 1, a wider one below, 1 with scale l1"
     )

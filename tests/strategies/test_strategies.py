@@ -74,7 +74,7 @@ def test_average_serves_the_mean_to_everybody(make_kept: Make, tmp_path: Path) -
 
 
 def test_sift_masks_serves_the_masked_mean_and_the_plain_one_to_the_forgotten(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("sift_masks", make_kept, tmp_path, alpha=1.4)
+    strategy, kept = made("sift_masks", make_kept, tmp_path, keep=1.0, alpha=1.4)
     strategy.localize(kept, nobody)
     close(served(kept, strategy.serve(kept, "a")), 1.4 * (vector("a") * V > 0) * mean())
     kept.subtract("d", reply(("d",), kept.keeps))
@@ -84,7 +84,7 @@ def test_sift_masks_serves_the_masked_mean_and_the_plain_one_to_the_forgotten(ma
 
 
 def test_sift_masks_by_counts(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("sift_masks", make_kept, tmp_path, scale="counts", alpha=1.0)
+    strategy, kept = made("sift_masks", make_kept, tmp_path, keep=1.0, scale="counts", alpha=1.0)
     strategy.localize(kept, nobody)
     counts = np.sum([vector(client) != 0 for client in CLIENTS], axis=0)
     expected = np.where(vector("c") != 0, mean() * len(CLIENTS) / np.maximum(counts, 1), 0)
@@ -131,7 +131,7 @@ def test_mask_only_needs_no_sum(make_kept: Make, tmp_path: Path) -> None:
 
 
 def test_alpha_is_the_best_of_the_grid_and_the_smallest_of_equals(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("sift_masks", make_kept, tmp_path, alpha=[2.0, 1.0, 3.0])
+    strategy, kept = made("sift_masks", make_kept, tmp_path, keep=1.0, alpha=[2.0, 1.0, 3.0])
     scores = {"a": [0.3, 0.3, 0.1], "b": [0.4, 0.5, 0.2], "c": [0.4, 0.3, 0.9], "d": [0.0, 0.0, 0.0]}
 
     def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
