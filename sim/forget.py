@@ -42,7 +42,7 @@ def forget(run: Path, client: str) -> dict[str, Cost]:
             retrain = record["curve"][-1]["retrain_steps"] + steps
             record["curve"].append(summary.point(new, forgot, system.storage(), retrain))
             record["forget"] = {label: cost.as_facts() for label, cost in forgot.items()}
-            record["state_digest"], record["storage_bytes"] = system.digests(), system.storage()
+            record |= summary.state(system)
             record["rebuilt_digest"] = dict.fromkeys(system.strategies)
             if "gap" in scenario.audit:
                 record["unlearning"] = unlearning.measure(system, record["forgotten"], workers, ledger)

@@ -42,10 +42,18 @@ def seed_record(
         "learn": {label: cost.as_facts() for label, cost in learned.items()},
         "forget": {label: cost.as_facts() for label, cost in forgot.items()},
         "curve": curve,
-        "state_digest": system.digests(),
-        "storage_bytes": system.storage(),
+        **state(system),
         "rebuilt_digest": dict.fromkeys(system.strategies),
     }
+
+
+def state(system: System) -> dict[str, Any]:
+    """What a record says of the state as it stands: digests, bytes, and the numbers that strategies have chosen."""
+    chosen = {
+        label: {key: value for key, value in strategy.chosen.items() if isinstance(value, int | float)}
+        for label, strategy in system.strategies.items()
+    }
+    return {"state_digest": system.digests(), "storage_bytes": system.storage(), "chosen": chosen}
 
 
 def point(rows: list[dict[str, Any]], forgot: dict[str, Cost], storage: dict[str, int], retrain: int) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def _strategy(system: System, label: str, records: list[dict[str, Any]], accurac
         "bytes_down": cost("bytes_down", "learn") + cost("bytes_down", "forget"),
         "storage_before": _whole_mean(record["curve"][0]["strategies"][label]["storage_bytes"] for record in records),
         "storage_bytes": _whole_mean(record["storage_bytes"][label] for record in records),
+        "chosen": [record["chosen"][label] for record in records],
         "state_digest": _one_digest(states),
         "rebuilt_digest": None if None in rebuilt else _one_digest(rebuilt),
         "bitwise_equal": None if None in rebuilt else states == rebuilt,

@@ -179,6 +179,14 @@ def test_the_ledger_tells_joins_requests_and_deletions_with_their_costs(finished
     assert summary_of(finished)["ledger"]["head"] == list(ledger.read(finished / "ledger.jsonl"))[-1]["hash"]
 
 
+def test_the_summary_tells_the_numbers_that_were_chosen(finished: Path) -> None:
+    told = summary_of(finished)["strategies"]
+    for label in ("average", "half"):
+        kept = json.loads((finished / "state" / "7" / "strategies" / label / "chosen.json").read_text())
+        assert told[label]["chosen"] == [kept] == [{"alpha": kept["alpha"]}]
+    assert told["clamu"]["chosen"] == told["local"]["chosen"] == [{}]  # clusters are no number
+
+
 def test_the_same_scenario_gives_the_same_digests_whatever_the_cohort(finished: Path, tmp_path: Path) -> None:
     again = run_scenario(tiny(workers={"kind": "inline", "cohort": 8}, audit=[]), tmp_path / "again")
     one, two = summary_of(finished)["strategies"], summary_of(again)["strategies"]
