@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim.figures import human_bytes
-from tests.benchmarks.study import LABELLED, OTHERS, QUESTION, SEEDS, SETTINGS
+from tests.benchmarks.study import ALL, DELETED, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE
 
 RESAMPLES = 2000
 CLAIMS = {
@@ -57,7 +57,7 @@ class Study:
         self.found: dict[tuple[str, int, int], dict[tuple[str, str, int], Values]] = {}
         self.summaries: dict[tuple[str, int, int], dict[str, Any]] = {}
         for name, setting in SETTINGS.items():
-            for tasks in setting.joins:
+            for tasks in (*setting.joins, TABLE):
                 for seed in SEEDS:
                     self._read(name, tasks, seed)
 
@@ -106,9 +106,9 @@ def accuracy_table(study: Study, name: str) -> list[str]:
     if not joins:
         return []
     heads = [f"T = {tasks}" for tasks in joins] + [f"never seen, T = {tasks}" for tasks in joins]
-    seeds = sorted({len(study.seeds(name, tasks)) for tasks in joins})
+    seeds = ", ".join(f"{len(study.seeds(name, tasks))} at T = {tasks}" for tasks in joins)
     lines = [
-        f"**{name}** ({' or '.join(map(str, seeds))} seeds)",
+        f"**{name}** (seeds: {seeds})",
         "",
         f"| | {' | '.join(heads)} |",
         "|---" * (len(heads) + 1) + "|",
@@ -121,60 +121,61 @@ def accuracy_table(study: Study, name: str) -> list[str]:
     return [*lines, ""]
 
 
-def claims_table(study: Study) -> list[str]:
-    """One row for a claim, one column for a setting, at the largest T of each; stars where 0 is outside of the interval."""
-    columns = [
-        (name, max(t for t in s.joins if study.seeds(name, t)))
-        for name, s in SETTINGS.items()
-        if any(study.seeds(name, t) for t in s.joins)
-    ]
-    lines = [f"| | {' | '.join(f'{name}, {tasks}' for name, tasks in columns)} |", "|---" * (len(columns) + 1) + "|"]
+def claims_table(study: Study, size: int) -> list[str]:
+    """One row for a claim, one column for a setting, at the T of this size, 0 the smallest; bold where 0 is outside of the
+    interval."""
+    columns = [(name, setting.joins[size]) for name, setting in SETTINGS.items() if study.seeds(name, setting.joins[size])]
+    heads = [f"{name}, T = {tasks}, {len(study.seeds(name, tasks))} seeds" for name, tasks in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for claim, (first, second, split) in CLAIMS.items():
         cells = []
         for name, tasks in columns:
             found = difference(study.values(name, tasks, first, split), study.values(name, tasks, second, split))
-            if found is None:
-                cells.append("–")
-                continue
-            value, low, high = found
-            sure = "**" if low > 0 or high < 0 else ""
-            cells.append(f"{sure}{value:+.3f}{sure} [{low:+.3f}, {high:+.3f}]")
+            cells.append("–" if found is None else _told(*found))
         lines.append(f"| {claim} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def strategies_table(study: Study, deleted: int) -> list[str]:
-    """Every strategy on the labelled embedded settings: members before, members after, the forgotten after."""
-    columns = [(name, max(SETTINGS[name].joins)) for name in LABELLED]
-    heads = [f"{name}: members, after deletions, the forgotten" for name, _ in columns]
-    lines = [f"| | {' | '.join(heads)} | gradient steps: learn, forget | storage |", "|---" * (len(heads) + 3) + "|"]
-    for label in map(label_of, QUESTION + OTHERS):
+def _told(value: float, low: float, high: float) -> str:
+    """``**+.012** [+.003, +.020]``."""
+    sure = "**" if low > 0 or high < 0 else ""
+    return f"{sure}{value:+.3f}{sure} [{low:+.3f}, {high:+.3f}]"
+
+
+def strategies_table(study: Study) -> list[str]:
+    """Every strategy on the labelled embedded settings: members before deletions, members and the forgotten after."""
+    heads = [f"{name}: members → after; the forgotten" for name in LABELLED]
+    lines = [f"| | {' | '.join(heads)} | gradient steps learn / forget | storage |", "|---" * (len(heads) + 3) + "|"]
+    for label in map(label_of, ALL):
         cells = []
-        for name, tasks in columns:
-            parts = [("held_in", 0), ("held_in", deleted), ("forgotten", deleted)]
-            cells.append(", ".join(mean_and_spread(study.values(name, tasks, label, *part)) for part in parts))
-        told = [
-            s["strategies"][label]
-            for key, s in study.summaries.items()
-            if key[:2] == columns[0] and label in s["strategies"]
-        ]
-        steps = f"{told[0]['gradient_steps']['learn']:,}, {told[0]['gradient_steps']['forget']:,}" if told else "–"
-        lines.append(
-            f"| `{label}` | {' | '.join(cells)} | {steps} | {human_bytes(told[0]['storage_before']) if told else '–'} |"
-        )
+        for name in LABELLED:
+            before, after, gone = (
+                mean_and_spread(study.values(name, TABLE, label, split, deleted))
+                for split, deleted in (("held_in", 0), ("held_in", DELETED), ("forgotten", DELETED))
+            )
+            cells.append(f"{before} → {after}; {gone}")
+        lines.append(f"| `{label}` | {' | '.join(cells)} | {_price(study, label)} |")
     return [*lines, ""]
+
+
+def _price(study: Study, label: str) -> str:
+    """Steps and bytes on the first setting, whose models and steps are those of the second."""
+    told = [study.summaries[key]["strategies"][label] for key in study.summaries if key[:2] == (LABELLED[0], TABLE)]
+    if not told:
+        return "– | –"
+    steps = told[0]["gradient_steps"]
+    return f"{steps['learn']:,} / {steps['forget']:,} | {human_bytes(told[0]['storage_before'])}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     study = Study(parser.parse_args().out)
-    from tests.benchmarks.study import DELETED
-
     for name in SETTINGS:
         print("\n".join(accuracy_table(study, name)))
-    print("\n".join(claims_table(study)))
-    print("\n".join(strategies_table(study, DELETED)))
+    for size in (2, 1, 0):
+        print("\n".join(claims_table(study, size)))
+    print("\n".join(strategies_table(study)))
 
 
 if __name__ == "__main__":
