@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench study clean
 
 demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
@@ -21,6 +21,12 @@ lint: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_sums.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_merging
+	$(BIN)/python -m tests.benchmarks.bench_compare
+
+# Hours: every setting of docs/what_merging_adds.md and the table of docs/strategies.md. DATA is a folder of real data, if any.
+study: .venv/.installed-dev
+	$(BIN)/python -m tests.benchmarks.study runs/study $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m tests.benchmarks.study_tables runs/study
 
 clean:
 	rm -rf .venv build dist *.egg-info

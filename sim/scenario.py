@@ -149,7 +149,7 @@ class Scenario(Strict):
         clients = everybody - stream.unseen if stream.join is None else stream.join
         if not 0 < clients <= everybody - stream.unseen:
             raise ValueError(
-                f"stream: {stream.unseen} unseen clients and {clients} who join make {clients + stream.unseen}, "
+                f"stream.join: {clients} who join and {stream.unseen} unseen make {clients + stream.unseen}, "
                 f"but data.clients is {everybody}"
             )
         requests = stream.requests
