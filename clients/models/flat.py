@@ -144,7 +144,8 @@ class BaseModel(ABC):
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
         """Layers look at their own ``training`` to decide on checkpointing; what is inside them stays without dropout."""
-        layers = [m for m in self.module.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
+        modules = self.module.modules() if self.spec.gradient_checkpointing else ()  # a tiny model's step feels the search
+        layers = [m for m in modules if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
         for layer in layers:
             layer.training = True
         try:
