@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
 POOLED: list[Any] = [
     {"sisa": {"shards": 2, "slices": 2, "steps": 2}},
     {"negmerge": {"steps": 2, "tunings": 3, "edit_steps": 2}},
+    {"linear_negation": {"steps": 2, "edit_steps": 2}},
     {"apa": {"clusters": 3, "by": "anchor", "steps": 2}},
     {"vote_masks": {"clusters": 3, "by": "anchor"}},
 ]
