@@ -2,7 +2,7 @@
 
 Clients lie in K clusters; τ_k is trained from θ0 on the pooled data of cluster k's members (``clients.pooled``). Serve t:
 
-    θ0 + Σ_k w_tk τ_k        w_t = softmax over k of (score of θ0 + τ_k on t's own evaluated data / temperature)
+    θ0 + Σ_k w_tk τ_k        w_t = softmax over k of (score of θ0 + τ_k on t's own training data / temperature)
 
 and anybody else θ0 + the plain mean of the τ_k. A cluster is a hash of the client's name, or by ``anchor`` the public point
 that its own data are nearest to (``clients.anchors``). Forget u: u's cluster alone is trained again from θ0 without u, and
@@ -13,7 +13,8 @@ The paper was not at hand: we follow its idea as its abstract tells it, with the
 model, not for recommendation by an LLM; what is trained is whatever ``model.tune`` says, an adapter where ``model.lora`` is
 set. Parts are clients, not examples, and are not balanced; they are not found by clustering the private data, which would
 make everybody's place depend on the forgotten. Weights are a client's, not a sample's, and follow from scores on its own
-data under each vector, not from similarity. Scores are of the part that is evaluated, as everywhere here.
+data under each vector, not from similarity. They are of the training data, one of whose vectors has seen them: weights
+chosen for each client on what is evaluated would make every result too good.
 """
 
 import math
@@ -105,7 +106,7 @@ class Apa(Strategy[ApaParameters]):
         missing = {client: [name for name in names if name not in found] for client, found in scores.items()}
         parts = chunks([client for client in missing if missing[client]])
         pairs = [[(client, name) for client in part for name in missing[client]] for part in parts]
-        jobs = [score_job([(client, Served(name)) for client, name in pair]) for pair in pairs]
+        jobs = [score_job([(client, Served(name)) for client, name in pair], part="train") for pair in pairs]
         for index, reply in ask(kept, jobs) if jobs else ():
             for (client, name), row in zip(pairs[index], reply.facts["scores"], strict=True):
                 scores[client][name] = row[0]

@@ -121,18 +121,16 @@ def accuracy_table(study: Study, name: str) -> list[str]:
     return [*lines, ""]
 
 
-def claims_table(study: Study, size: int) -> list[str]:
-    """One row for a claim, one column for a setting, at the T of this size, 0 the smallest; bold where 0 is outside of the
-    interval."""
-    columns = [(name, setting.joins[size]) for name, setting in SETTINGS.items() if study.seeds(name, setting.joins[size])]
-    heads = [f"{name}, T = {tasks}, {len(study.seeds(name, tasks))} seeds" for name, tasks in columns]
+def claims_table(study: Study, columns: Sequence[tuple[str, int]]) -> list[str]:
+    """One row for a claim, one column for a setting at a T; bold where 0 is outside of the interval."""
+    columns = [column for column in columns if study.seeds(*column)]
+    heads = [f"{name}, T = {tasks} ({len(study.seeds(name, tasks))})" for name, tasks in columns]
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for claim, (first, second, split) in CLAIMS.items():
-        cells = []
-        for name, tasks in columns:
-            found = difference(study.values(name, tasks, first, split), study.values(name, tasks, second, split))
-            cells.append("–" if found is None else _told(*found))
-        lines.append(f"| {claim} | {' | '.join(cells)} |")
+        pairs = [[study.values(*column, label, split) for label in (first, second)] for column in columns]
+        found = [difference(*pair) for pair in pairs]
+        if any(found):
+            lines.append(f"| {claim} | {' | '.join('–' if each is None else _told(*each) for each in found)} |")
     return [*lines, ""]
 
 
@@ -174,7 +172,8 @@ def main() -> None:
     for name in SETTINGS:
         print("\n".join(accuracy_table(study, name)))
     for size in (2, 1, 0):
-        print("\n".join(claims_table(study, size)))
+        print("\n".join(claims_table(study, [(name, setting.joins[size]) for name, setting in SETTINGS.items()])))
+    print("\n".join(claims_table(study, [(name, TABLE) for name in LABELLED])))
     print("\n".join(strategies_table(study)))
 
 

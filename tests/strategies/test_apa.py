@@ -56,6 +56,9 @@ class Asked:
             else:
                 pairs = [(c, item["direction"]) for c, item in zip(job.clients, job.facts["items"], strict=True)]
                 assert set(job.shared) == {name for _, name in pairs}
+                assert (
+                    job.facts["part"] == "train"
+                )  # weights are a client's own: chosen on what is evaluated they would be too good
                 self.scored += pairs
                 scores = [[liking(c, self.strategy.direction(kept, name))] for c, name in pairs]
                 yield index, Reply(job.clients, {"scores": scores})

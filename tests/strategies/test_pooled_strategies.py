@@ -40,6 +40,7 @@ class Asked:
         self.strategy, self.scores = strategy, scores
         self.trainings: list[tuple[Training, str | None]] = []
         self.scored: list[str] = []
+        self.parts: dict[str, str] = {}
 
     def __call__(self, kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
         for index, job in reversed(list(enumerate(jobs))):
@@ -52,6 +53,7 @@ class Asked:
                 yield index, Reply(job.clients, {}, {"vector": made_up(training, at)})
             else:
                 self.scored += job.clients
+                self.parts |= dict.fromkeys(job.clients, job.facts["part"])
                 items = zip(job.clients, job.facts["items"], strict=True)
                 yield index, Reply(job.clients, {"scores": [[self.scores(c, s) for s in i["scales"]] for c, i in items]})
 
@@ -282,6 +284,8 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
     strategy.localize(kept, asked)
     assert [t.order for t, _ in asked.trainings] == [3, 2, 1, 0]  # as they were carried out
     assert sorted(asked.scored) == sorted(CLIENTS)
+    # what is to be forgotten is the leaver's training data; the others must keep what they are evaluated on
+    assert asked.parts == dict.fromkeys(CLIENTS, "evaluated") | {"d": "train"}
     stack = np.array([made_up(t, before) for t in variants(strategy.parameters, ["d"])])
     agree = (stack > 0).all(0) | (stack < 0).all(0)
     rows = [vector.__getitem__ for vector in stack]
