@@ -45,14 +45,15 @@ class Asker:
         names = sorted({name for job in jobs for name in job.shared})
         shared = {name: self.strategy.direction(kept, name) for name in names}
         stage = Cost()
-        known = self.trainings or {}
-        found = {index: known[key] for index, job in enumerate(jobs) if (key := training_key(kept, job)) in known}
+        known = {} if self.trainings is None else self.trainings
+        keys = [training_key(kept, job) for job in jobs]
+        found = {index: known[key] for index, key in enumerate(keys) if key is not None and key in known}
         asked = [index for index in range(len(jobs)) if index not in found]
         replies = run_twice(self.workers, [jobs[index] for index in asked], shared) if asked else ()
         for index, reply in itertools.chain(found.items(), ((asked[number], reply) for number, reply in replies)):
             if reply.error:
                 raise WorkError(f"{jobs[index].kind} for {', '.join(jobs[index].clients)} failed: {reply.error}")
-            key = training_key(kept, jobs[index])
+            key = keys[index]
             if key is not None and self.trainings is not None and len(self.trainings) < MOST_TRAININGS:
                 self.trainings[key] = reply
             stage = stage.beside(of_reply(reply, job_bytes(jobs[index], shared), reply_bytes(reply)))

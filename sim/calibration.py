@@ -14,10 +14,9 @@ from clients.errors import WorkError
 from clients.jobs import Job, Reply, Served, Site, perform, score_job, tune_job
 from clients.settings import TuningSpec
 from sim import machine
-from sim.price import strategies_of
 from sim.room import Sizes, keeps_of
 from sim.scenario import Scenario
-from sim.system import Rule
+from sim.system import Rule, strategies_of
 from strategies.kept import Keeps
 
 MORE_STEPS = 4

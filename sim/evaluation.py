@@ -1,16 +1,18 @@
 """Evaluating what every strategy serves to every client, current, forgotten or not."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clients.jobs import score_job
+from clients.jobs import Job, Reply, Served, score_job
 from sim.asking import Asker
 from sim.system import System
-from sim.workers import Workers
+from sim.workers import Workers, cohorts
 
 CLIENTS_PER_JOB = 8
 CLIENTS_PER_WAVE = 128
+
+Make = Callable[[Sequence[tuple[str, Served]]], Job]
 
 
 def evaluate(
@@ -19,8 +21,7 @@ def evaluate(
     """Long-form rows (strategy, seed, tasks, deleted, client, split, metric, value) for the models published now.
 
     The split is ``forgotten`` for clients whose request was carried out, ``unseen`` for those who never joined, else
-    ``held_in``; held-out is the first and the last together. Jobs are made in waves, so that the masks of a wave's clients
-    are in memory and not those of all.
+    ``held_in``; held-out is the first and the last together.
     """
     rows = []
     split = (
@@ -29,14 +30,10 @@ def evaluate(
         | dict.fromkeys(system.unseen, "unseen")
     )
     clients = list(split)
-    for label, strategy in system.strategies.items():
-        kept = system.kept_of(label)
-        ask, scores = Asker(workers, strategy, done), dict[str, float]()
-        for wave in in_parts(clients, CLIENTS_PER_WAVE):
-            chunks = in_parts(wave, CLIENTS_PER_JOB)
-            jobs = [score_job([(client, strategy.serve(kept, client)) for client in chunk]) for chunk in chunks]
-            for index, reply in ask(kept, jobs):
-                scores |= {c: row[0] for c, row in zip(chunks[index], reply.facts["scores"], strict=True)}
+    for label in system.strategies:
+        scores: dict[str, float] = {}
+        for reply in replies_of(system, label, clients, score_job, workers, done):
+            scores |= {c: row[0] for c, row in zip(reply.clients, reply.facts["scores"], strict=True)}
         rows += [
             {
                 "strategy": label,
@@ -53,9 +50,19 @@ def evaluate(
     return rows
 
 
-def in_parts(clients: list[str], size: int) -> list[list[str]]:
-    """Clients in groups of at most ``size``."""
-    return [clients[start : start + size] for start in range(0, len(clients), size)]
+def replies_of(
+    system: System, label: str, clients: Sequence[str], make: Make, workers: Workers, done: Callable[[], None]
+) -> Iterator[Reply]:
+    """Replies to jobs on what a strategy serves to these clients, in any order.
+
+    Jobs are made in waves, so that the masks of a wave's clients are in memory and not those of all.
+    """
+    strategy, kept = system.strategies[label], system.kept_of(label)
+    ask = Asker(workers, strategy, done)
+    for wave in cohorts(clients, CLIENTS_PER_WAVE):
+        jobs = [make([(client, strategy.serve(kept, client)) for client in part]) for part in cohorts(wave, CLIENTS_PER_JOB)]
+        for _, reply in ask(kept, jobs):
+            yield reply
 
 
 def mean(rows: list[dict[str, Any]]) -> float | None:

@@ -21,7 +21,7 @@ from sim.price import Work
 from sim.progress import phase
 from sim.room import Need, Sizes, sizes_of
 from sim.scenario import Scenario
-from sim.system import Rule, check_data
+from sim.system import Rule, check_data, strategies_of
 from sim.workers import Kind
 from strategies.strategy import Strategy
 
@@ -68,7 +68,7 @@ def rows_of(scenario: Scenario, sizes: Sizes) -> list[Row]:
     seed = scenario.seeds[0]
     releases = price.releases_of(scenario, sizes.clients, seed)
     rows = []
-    for label, strategy in price.strategies_of(scenario, seed).items():
+    for label, strategy in strategies_of(scenario, seed).items():
         learn, forget = price.learning(strategy, sizes.clients), price.forgetting(strategy, releases)
         again = price.from_scratch(strategy, releases)
         spent, whole = ((work.gradient_steps(scenario.tuning) if work else 0) for work in (forget, again))

@@ -8,14 +8,13 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from clients.settings import TuningSpec
 from sim import stream
 from sim.asking import MOST_TRAININGS
 from sim.scenario import Scenario
-from sim.system import Rule
+from sim.system import Rule, strategies_of
 from strategies.apa import Apa
 from strategies.central import Central
 from strategies.clusters import grouped, number
@@ -23,7 +22,6 @@ from strategies.gradient_ascent import GradientAscent
 from strategies.l1_sparse import L1Sparse
 from strategies.linear_negation import LinearNegation
 from strategies.negmerge import LAMBDAS, NegMerge
-from strategies.registry import REGISTRY
 from strategies.salun import Salun
 from strategies.scale import MOST_CLIENTS
 from strategies.sisa import Sisa
@@ -70,11 +68,6 @@ class Release:
 
     leaving: Members
     staying: Members
-
-
-def strategies_of(scenario: Scenario, seed: int) -> dict[str, Strategy[Any]]:
-    """The scenario's strategies by label; they touch no file."""
-    return {spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, Path()) for spec in scenario.strategies}
 
 
 def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release]:

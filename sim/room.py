@@ -24,10 +24,10 @@ from sim import machine, stream
 from sim.asking import MOST_TRAININGS
 from sim.evaluation import CLIENTS_PER_WAVE
 from sim.figures import human_bytes
-from sim.price import Members, left, releases_of, strategies_of, whole_pool
+from sim.price import Members, left, releases_of, whole_pool
 from sim.progress import phase
 from sim.scenario import Scenario, StreamSpec
-from sim.system import Rule, check_data
+from sim.system import Rule, check_data, strategies_of
 from strategies.additive import Additive
 from strategies.apa import Apa
 from strategies.clamu import Clamu

@@ -21,11 +21,10 @@ from sim.deletion import carry_out
 from sim.evaluation import evaluate
 from sim.learning import Costs, learn, localize, published
 from sim.ledger import Ledger
-from sim.price import strategies_of
 from sim.progress import phase, say
 from sim.report import write_report
 from sim.scenario import Scenario
-from sim.system import System, build, check_data, write_json
+from sim.system import System, build, check_data, strategies_of, write_json
 from sim.workers import Kind, Workers, WorkersSpec, one_ray, open_workers
 
 Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]

@@ -79,10 +79,7 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     settings = scenario.settings(seed)
     site = open_site(settings)
     bounds = site.model.layout.bounds
-    strategies = {
-        spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, folder / "strategies" / quote(spec.label, safe=""))
-        for spec in scenario.strategies
-    }
+    strategies = strategies_of(scenario, seed, folder)
     keeps: dict[Rule, Keeps] = {}
     for strategy in strategies.values():
         keeps[strategy.tuning] = keeps.get(strategy.tuning, Keeps()) | strategy.keeps
@@ -97,14 +94,22 @@ def build(scenario: Scenario, seed: int, folder: Path, load: bool = False) -> Sy
     return System(scenario, seed, settings, site.dataset, joining, unseen, folder, kept, strategies)
 
 
+def strategies_of(scenario: Scenario, seed: int, folder: Path = Path()) -> dict[str, Strategy[Any]]:
+    """The scenario's strategies by label, their files below the folder; none is touched here."""
+    return {
+        spec.label: REGISTRY[spec.strategy][0](spec.parameters, seed, folder / "strategies" / quote(spec.label, safe=""))
+        for spec in scenario.strategies
+    }
+
+
 def check_data(scenario: Scenario, seed: int) -> None:
     """Raise InputError, with the strategy's name, if a strategy needs what the data do not hold."""
     dataset = data.load(scenario.data, seed)
-    for spec in scenario.strategies:
+    for label, strategy in strategies_of(scenario, seed).items():
         try:
-            REGISTRY[spec.strategy][0](spec.parameters, seed, Path()).check(dataset)
+            strategy.check(dataset)
         except InputError as error:
-            raise InputError(f"strategies: {spec.label}: {error}") from error
+            raise InputError(f"strategies: {label}: {error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -24,13 +24,12 @@ from clients.errors import InputError
 from clients.jobs import probe_job
 from clients.probing import PARTS
 from sim import membership
-from sim.asking import Asker
-from sim.evaluation import CLIENTS_PER_JOB
+from sim.evaluation import CLIENTS_PER_JOB, replies_of
 from sim.ledger import Ledger
 from sim.progress import phase
 from sim.scenario import GAP_REFERENCE, Scenario
 from sim.system import System
-from sim.workers import Workers, cohorts
+from sim.workers import Workers
 
 COMPARED = ("retained", "forgotten", "test", "mia")
 MEASURED = (*COMPARED, "auc", "gap")
@@ -93,16 +92,14 @@ def over_seeds(
 
 def _pooled(system: System, label: str, forgotten: Sequence[str], workers: Workers, done: Callable[[], None]) -> Pooled:
     """Outcomes under what a strategy serves; a client who is neither a member nor forgotten gives test examples alone."""
-    strategy, kept, clients = system.strategies[label], system.kept_of(label), (*system.joining, *system.unseen)
-    jobs = [probe_job([(c, strategy.serve(kept, c)) for c in chunk]) for chunk in cohorts(clients, CLIENTS_PER_JOB)]
+    members, gone, clients = system.kept_of(label).members, set(forgotten), (*system.joining, *system.unseen)
     found: dict[str, Probed] = {part: {} for part in PARTS}
-    for _, reply in Asker(workers, strategy, done)(kept, jobs):
+    for reply in replies_of(system, label, clients, probe_job, workers, done):
         for client in reply.clients:
             for part in PARTS:
                 found[part][client] = reply.arrays[f"{part}/{client}"]
-    members = [client for client in clients if client in kept.members]
-    gone = [client for client in clients if client in set(forgotten)]
-    return Pooled(_joined(found["train"], members), _joined(found["train"], gone), _joined(found["validation"], clients))
+    stayed, left = ([client for client in clients if client in split] for split in (members, gone))
+    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["validation"], clients))
 
 
 def _joined(probed: Probed, clients: Iterable[str]) -> np.ndarray:

@@ -31,7 +31,7 @@ from clients.pooled import Term, Training
 from strategies.checking import placed
 from strategies.clusters import By, grouped, number
 from strategies.kept import Keeps, Kept
-from strategies.scale import CLIENTS_PER_JOB
+from strategies.scale import chunks
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 Groups = dict[str, list[str]]
@@ -110,11 +110,6 @@ class Apa(Strategy[ApaParameters]):
         for index, reply in ask(kept, jobs) if jobs else ():
             for (client, name), row in zip(pairs[index], reply.facts["scores"], strict=True):
                 scores[client][name] = row[0]
-
-
-def chunks(clients: Sequence[str]) -> list[Sequence[str]]:
-    """Clients as they are asked together."""
-    return [clients[start : start + CLIENTS_PER_JOB] for start in range(0, len(clients), CLIENTS_PER_JOB)]
 
 
 def softmax(scores: Sequence[float], temperature: float) -> list[float]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from clients import digest
 from clients.errors import InputError
@@ -10,6 +10,8 @@ from clients.jobs import Served, score_job
 from clients.scoring import Part
 from strategies.kept import Kept
 from strategies.strategy import Ask, Strategy
+
+T = TypeVar("T")
 
 CLIENTS_PER_JOB = 8
 MOST_CLIENTS = 50
@@ -44,7 +46,11 @@ def mean_scores(
     kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
 ) -> list[float]:
     """The mean score of these clients' served models, on a part of their data, at each scale of the grid."""
-    chunks = [served[start : start + CLIENTS_PER_JOB] for start in range(0, len(served), CLIENTS_PER_JOB)]
-    jobs = [score_job(chunk, grid, part) for chunk in chunks]
+    jobs = [score_job(chunk, grid, part) for chunk in chunks(served)]
     scores = [row for _, reply in ask(kept, jobs) for row in reply.facts["scores"]]
     return [math.fsum(row[index] for row in scores) / len(served) for index in range(len(grid))]
+
+
+def chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    """Clients, or what is served to them, as they are asked together."""
+    return [items[start : start + CLIENTS_PER_JOB] for start in range(0, len(items), CLIENTS_PER_JOB)]

@@ -12,10 +12,11 @@ from tiny_scenario import tiny
 from clients.anchors import anchors, number
 from clients.errors import InputError
 from clients.jobs import open_site
-from sim import plan, price, room
+from sim import plan, room
 from sim.forget import forget
 from sim.room import sizes_of
 from sim.run import run_scenario
+from sim.system import strategies_of
 from sim.verify import verify
 
 STRATEGIES: list[Any] = [
@@ -118,7 +119,7 @@ def test_too_few_public_examples_are_refused_before_anything_is_written(name: st
         with pytest.raises(InputError, match=message):
             look()
     assert list(tmp_path.iterdir()) == []
-    assert price.strategies_of(tiny(strategies=[{name: {"clusters": 500}}]), 7)[name].parameters.by == "hash"
+    assert strategies_of(tiny(strategies=[{name: {"clusters": 500}}]), 7)[name].parameters.by == "hash"
 
 
 def test_a_vote_on_free_text_is_refused(tmp_path: Path) -> None:

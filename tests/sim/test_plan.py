@@ -27,6 +27,7 @@ from sim.calibration import Speeds, batch_size, calibrate, nearest
 from sim.price import Release, Work
 from sim.room import Need, Sizes, sizes_of
 from sim.scenario import Scenario
+from sim.system import strategies_of
 from strategies.additive import Additive
 from strategies.clusters import number
 from strategies.kept import Keeps
@@ -70,7 +71,7 @@ def sizes(site: Site) -> Sizes:
 
 
 def strategy_of(entry: Any) -> Any:
-    (found,) = price.strategies_of(tiny(strategies=[entry]), 7).values()
+    (found,) = strategies_of(tiny(strategies=[entry]), 7).values()
     return found
 
 
@@ -307,7 +308,7 @@ def test_every_strategys_bytes_are_those_of_the_files(
     scenario, run, _ = everything
     told, left = summary_of(run)["strategies"], price.left(scenario, sizes.clients, 7)
     assert len(left) == 4
-    for label, strategy in price.strategies_of(scenario, 7).items():
+    for label, strategy in strategies_of(scenario, 7).items():
         predicted = room.storage(strategy, sizes, sizes.clients), room.storage(strategy, sizes, left)
         assert predicted == (told[label]["storage_before"], told[label]["storage_bytes"]), label
 
