@@ -87,12 +87,15 @@ def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, see
 
 @torch.no_grad()
 def _project(flat: torch.Tensor, theta0: torch.Tensor, signs: torch.Tensor) -> None:
-    """Set entries that left θ0 against their sign back to θ0; in blocks, since temporaries of d would cost a large model
-    half as much memory again."""
+    """Set entries that left θ0 against their sign back to θ0: v ⊙ max(v ⊙ θ, v ⊙ θ0), which is exact, since v is ±1.
+
+    In blocks, since temporaries of d would cost a large model half as much memory again.
+    """
     for start in range(0, flat.numel(), PROJECTED_AT_ONCE):
         part = slice(start, start + PROJECTED_AT_ONCE)
-        kept = (flat[part] - theta0[part]) * signs[part] > 0
-        flat[part] = torch.where(kept, flat[part], theta0[part])
+        sign, theta = signs[part].to(flat.dtype), flat[part]
+        torch.maximum(theta.mul_(sign), theta0[part] * sign, out=theta)
+        theta.mul_(sign)
 
 
 def batches(examples: int, batch: int | Literal["full"], steps: int, key: list[object]) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 It follows from the deletion rule of a strategy and from who leaves and who stays at each release (``TUNED_AGAIN``,
 ``LOCALIZING``); a grid among its parameters costs evaluations, masks that are learned cost their ``steps`` for each member.
+Evaluations of a grid are the most there can be: which of its values fall out early (``strategies.scale``), scores decide.
 """
 
 import itertools
@@ -37,7 +38,7 @@ class Work:
         mask_steps: gradient steps of learning masks, each on one client's data.
         pooled, pooled_steps, pooled_examples: clients in pools that are trained on together, the gradient steps of that, and
             the examples that they go through.
-        evaluations: served models scored on a client, to choose a setting or to tell what they are worth.
+        evaluations: served models scored on a client, at most, to choose a setting or to tell what they are worth.
         probes: served models shown all of a client's examples, training and validation, for the gap to retraining.
     """
 
@@ -142,7 +143,7 @@ def localizing(strategy: Strategy[Any], before: Members, after: Members) -> Work
 
 
 def choosing(strategy: Strategy[Any], members: int) -> Work:
-    """A parameter that holds several values is a grid, of which one is chosen by scores; of two grids, all pairs."""
+    """A parameter that holds several values is a grid, of which one is chosen by scores; of two grids, all pairs. At most."""
     parameters = strategy.parameters
     values = math.prod(len(value) for value in vars(parameters).values() if isinstance(value, tuple))
     if hasattr(parameters, "grid"):

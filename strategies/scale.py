@@ -1,8 +1,14 @@
-"""Choosing a scale α on validation data, by the current members only."""
+"""Choosing a scale α on validation data, by the current members only.
+
+The candidates race: all are scored on a few members, those that are clearly behind the best fall out, the others are scored
+on as many members again, and so on. So the mean that decides is over all members asked, of the candidates that are left.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from clients import digest
 from clients.errors import InputError
@@ -16,20 +22,67 @@ T = TypeVar("T")
 CLIENTS_PER_JOB = 8
 MOST_CLIENTS = 50
 """Members asked at most, so that choosing does not cost more the more clients there are."""
+FIRST_ASKED = 8
+"""Members that score every candidate."""
+BEHIND = 4.0
+"""Standard errors of its mean difference to the best by which a candidate falls out."""
+
+Candidate = tuple[int, float]
+"""Which of several ways to serve, and a scale."""
+Serving = Callable[[Sequence[str]], list[tuple[str, Served]]]
+"""What some clients are served, at scale 1 or any other."""
 
 
 def choose_scale(strategy: Strategy[Any], kept: Kept, ask: Ask, grid: Sequence[float]) -> float:
     """The α of the grid with the best mean score over members' evaluated parts; the smallest of equals.
 
-    It is chosen again whenever the members change, so that it never remembers a forgotten client. The price is one
+    It is chosen again whenever the members change, so that it never remembers a forgotten client. The price is at most one
     evaluation per client asked and grid value, and none where the grid holds one value.
+    """
+    return race(kept, ask, [lambda clients: [(client, strategy.serve(kept, client)) for client in clients]], grid)[1]
+
+
+def race(kept: Kept, ask: Ask, ways: Sequence[Serving], grid: Sequence[float]) -> Candidate:
+    """The way to serve and the scale with the best mean score over members' evaluated parts; the first way and then the
+    smallest scale of equals. Nobody is asked where there is no choice.
+
+    Raises:
+        InputError: the grid is empty.
     """
     if not grid:
         raise InputError("alpha: the grid is empty")
-    if len(grid) == 1 or not kept.members:
-        return grid[0]
-    scores = mean_scores(kept, ask, [(client, strategy.serve(kept, client)) for client in asked_members(kept)], grid)
-    return min(grid, key=lambda alpha: (-scores[list(grid).index(alpha)], alpha))
+    running = [(way, scale) for way in range(len(ways)) for scale in sorted(grid)]
+    scores: dict[Candidate, list[float]] = {candidate: [] for candidate in running}
+    clients, asked = asked_members(kept), 0
+    while asked < len(clients) and len(running) > 1:
+        some = clients[asked : max(FIRST_ASKED, 2 * asked)]
+        for way in sorted({way for way, _ in running}):
+            scales = [scale for of, scale in running if of == way]
+            for row in client_scores(kept, ask, ways[way](some), scales):
+                for scale, value in zip(scales, row, strict=True):
+                    scores[way, scale].append(value)
+        asked += len(some)
+        running = not_behind({candidate: scores[candidate] for candidate in running})
+    return running[0]
+
+
+def not_behind(scores: Mapping[Candidate, Sequence[float]]) -> list[Candidate]:
+    """The candidate with the best mean, the lowest of equals, and then those less than ``BEHIND`` standard errors from it.
+
+    A difference is paired by client. One that is the same for every client, and so has no spread, decides.
+
+    Args:
+        scores: of the same clients, at least one, by candidate.
+    """
+    first, *others = sorted(scores, key=lambda candidate: (-math.fsum(scores[candidate]), candidate))
+    best = np.array(scores[first])
+    found = [first]
+    for candidate in others:
+        difference = best - np.array(scores[candidate])
+        error = difference.std(ddof=1) / math.sqrt(len(best)) if len(best) > 1 else math.inf
+        if difference.mean() <= BEHIND * error:
+            found.append(candidate)
+    return found
 
 
 def grid_of(scale: float | tuple[float, ...]) -> tuple[float, ...]:
@@ -38,17 +91,26 @@ def grid_of(scale: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 def asked_members(kept: Kept) -> list[str]:
-    """The ``MOST_CLIENTS`` members whose names have the lowest digests: a sample that follows from who is a member."""
-    return sorted(sorted(kept.members, key=digest.of_json)[:MOST_CLIENTS])
+    """The ``MOST_CLIENTS`` members whose names have the lowest digests: a sample that follows from who is a member, in an
+    order that has nothing to do with their names."""
+    return sorted(kept.members, key=digest.of_json)[:MOST_CLIENTS]
 
 
 def mean_scores(
     kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
 ) -> list[float]:
     """The mean score of these clients' served models, on a part of their data, at each scale of the grid."""
-    jobs = [score_job(chunk, grid, part) for chunk in chunks(served)]
-    scores = [row for _, reply in ask(kept, jobs) for row in reply.facts["scores"]]
+    scores = client_scores(kept, ask, served, grid, part)
     return [math.fsum(row[index] for row in scores) / len(served) for index in range(len(grid))]
+
+
+def client_scores(
+    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
+) -> list[list[float]]:
+    """The score of each of these clients' served models, in their order, at each scale of the grid."""
+    parts = chunks(served)
+    found = {index: reply.facts["scores"] for index, reply in ask(kept, [score_job(each, grid, part) for each in parts])}
+    return [row for index in range(len(parts)) for row in found[index]]
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:

@@ -9,6 +9,8 @@ entries reaches. Density and α are one for all, the pair with the best mean sco
 a client did not change is not in its mask. ``clusters`` (ours): see ``rebuilt``.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +21,7 @@ from clients.jobs import Served
 from strategies import streaming
 from strategies.kept import Kept
 from strategies.rebuilt import Masked, MaskedParameters, Scales
-from strategies.scale import asked_members, mean_scores
+from strategies.scale import grid_of, race
 from strategies.strategy import MERGED, Ask
 from strategies.streaming import Row, blocks, kth_largest
 
@@ -92,14 +94,12 @@ class Tall(Masked[TallParameters]):
         """Density and α with the best mean score; of equals, the smallest density and then α."""
         p = self.parameters
         densities = sorted(p.density) if isinstance(p.density, tuple) else [p.density]
-        alphas = sorted(p.alpha) if isinstance(p.alpha, tuple) else [p.alpha]
-        best, chosen = -np.inf, (densities[0], alphas[0])
-        for density in densities if len(densities) * len(alphas) > 1 else ():
-            masks: dict[str, np.ndarray] = {}
-            for name in sorted({self.mask_of(client) for client in asked_members(kept)}):
-                masks[name] = tall_mask(rows[name], total, threshold_for(rows[name], total, density))
-            served = [(client, Served(MERGED, mask=masks[self.mask_of(client)])) for client in asked_members(kept)]
-            for alpha, score in zip(alphas, mean_scores(kept, ask, served, alphas), strict=True):
-                if score > best:
-                    best, chosen = score, (density, alpha)
-        return chosen
+
+        def masked(density: float, clients: Sequence[str]) -> list[tuple[str, Served]]:
+            names = sorted({self.mask_of(client) for client in clients})
+            masks = {name: tall_mask(rows[name], total, threshold_for(rows[name], total, density)) for name in names}
+            return [(client, Served(MERGED, mask=masks[self.mask_of(client)])) for client in clients]
+
+        ways = [partial(masked, density) for density in densities]
+        chosen, alpha = race(kept, ask, ways, grid_of(p.alpha))
+        return densities[chosen], alpha

@@ -59,8 +59,8 @@ class LanguageModel(BaseModel):
         for start in range(0, len(encoded), SCORED_AT_ONCE):
             with self.computing():
                 logits, targets = self._predict(encoded[start : start + SCORED_AT_ONCE])
-            losses = cross_entropy(logits.transpose(1, 2), targets, ignore_index=text.IGNORED, reduction="none")
-            sums.append(losses.double().sum(1).cpu().numpy())
+            losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=text.IGNORED, reduction="none")
+            sums.append(losses.view(targets.shape).double().sum(1).cpu().numpy())
             counts.append((targets != text.IGNORED).sum(1).cpu().numpy())
         return np.concatenate(sums), np.concatenate(counts)
 

@@ -10,7 +10,7 @@ from clients.jobs import Site
 from clients.text import IGNORED, Encoded
 
 
-@dataclass
+@dataclass(frozen=True)
 class Letters:
     """A tokenizer of one token per letter, which may open or close a text with a token of its own."""
 

@@ -130,41 +130,6 @@ def test_mask_only_needs_no_sum(make_kept: Make, tmp_path: Path) -> None:
     assert strategy.serve(kept, "nobody") == Served()
 
 
-def test_alpha_is_the_best_of_the_grid_and_the_smallest_of_equals(make_kept: Make, tmp_path: Path) -> None:
-    strategy, kept = made("sift_masks", make_kept, tmp_path, keep=1.0, alpha=[2.0, 1.0, 3.0])
-    scores = {"a": [0.3, 0.3, 0.1], "b": [0.4, 0.5, 0.2], "c": [0.4, 0.3, 0.9], "d": [0.0, 0.0, 0.0]}
-
-    def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
-        assert jobs[0].facts["items"][0]["scales"] == [2.0, 1.0, 3.0]
-        yield 0, Reply(jobs[0].clients, {"scores": [scores[client] for client in jobs[0].clients]})
-
-    strategy.localize(kept, ask)
-    assert strategy.chosen == {"alpha": 3.0}  # sums 1.1, 1.1, 1.2
-    scores["c"][2] = 0.8  # now all equal
-    strategy.localize(kept, ask)
-    assert strategy.chosen == {"alpha": 1.0}
-
-
-def test_alpha_is_chosen_on_fifty_members_at_most_whatever_the_order(make_kept: Make, tmp_path: Path) -> None:
-    names = tuple(f"c{i}" for i in range(60))
-    asked: list[list[str]] = []
-
-    def ask(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
-        asked.append(sorted(client for job in jobs for client in job.clients))
-        for index, job in enumerate(jobs):
-            yield index, Reply(job.clients, {"scores": [[0.0, 1.0] for _ in job.clients]})
-
-    for order in (names, names[::-1]):
-        strategy = REGISTRY["average"][0](REGISTRY["average"][1].model_validate({"alpha": [1.0, 2.0]}), SEED, tmp_path)
-        kept = make_kept(strategy.keeps, "plain")
-        for client in order:
-            kept.absorb(reply((client,), strategy.keeps, "plain"))
-        strategy.localize(kept, ask)
-        assert strategy.chosen == {"alpha": 2.0}
-    assert asked[0] == asked[1]
-    assert len(set(asked[0])) == 50
-
-
 def test_clamu_learns_one_mask_per_cluster_and_serves_it_to_its_members(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("clamu", make_kept, tmp_path, clusters=2, affinity="task_vectors", scale=3.0, steps=5)
     asked: list[Job] = []
