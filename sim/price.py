@@ -143,7 +143,7 @@ def localizing(strategy: Strategy[Any], before: Members, after: Members) -> Work
 
 
 def choosing(strategy: Strategy[Any], members: int) -> Work:
-    """A parameter that holds several values is a grid, of which one is chosen by scores; of two grids, all pairs. At most."""
+    """A parameter that holds several values is a grid, of which one is chosen by scores; of two, all pairs. At most."""
     parameters = strategy.parameters
     values = math.prod(len(value) for value in vars(parameters).values() if isinstance(value, tuple))
     if hasattr(parameters, "grid"):
