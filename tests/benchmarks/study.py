@@ -11,8 +11,10 @@ them out; without it the settings on real data are left out.
 """
 
 import argparse
-import os
+import fcntl
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,22 @@ def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Any:
     )
 
 
+@contextmanager
+def taken(folder: Path) -> Iterator[bool]:
+    """Whether a run is ours to play: not there yet, and no other process is at it. What a killed one left is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a process that is killed lets go of it
+        except BlockingIOError:
+            yield False
+            return
+        done = (folder / "summary.json").is_file()
+        if not done:
+            shutil.rmtree(folder, ignore_errors=True)
+        yield not done
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -161,13 +179,10 @@ def main() -> None:
         ):
             continue
         folder = asked.out / f"{name}-{tasks}-{seed}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.close(os.open(folder.with_suffix(".taken"), os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            continue
-        run_scenario(scenario_of(name, tasks, seed, asked.data), folder)
-        print(folder.name, flush=True)
+        with taken(folder) as ours:
+            if ours:
+                run_scenario(scenario_of(name, tasks, seed, asked.data), folder)
+                print(folder.name, flush=True)
 
 
 if __name__ == "__main__":

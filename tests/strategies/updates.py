@@ -1,8 +1,10 @@
 """Made-up updates of clients, so that the server can be tested without a model."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import strategies as st
 
 from clients import bits, digest
 from clients.exact_sum import to_grid
@@ -49,3 +51,11 @@ def reply(clients: tuple[str, ...], keeps: Keeps, kind: str = "sign_fixed") -> R
         for client, found in digests.items()
     }
     return Reply(clients, {"tunings": tunings}, arrays)
+
+
+@st.composite
+def departures(draw: st.DrawFn, clients: Sequence[str]) -> list[list[str]]:
+    """Some clients, or all or none, who leave one batch after another."""
+    leaving = draw(st.lists(st.sampled_from(clients), unique=True))
+    cuts = draw(st.lists(st.integers(0, len(leaving)), max_size=4).map(sorted))
+    return [leaving[start:stop] for start, stop in itertools.pairwise([0, *cuts, len(leaving)])]
