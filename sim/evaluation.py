@@ -21,7 +21,7 @@ def evaluate(
     """Long-form rows (strategy, seed, tasks, deleted, client, split, metric, value) for the models published now.
 
     The split is ``forgotten`` for clients whose request was carried out, ``unseen`` for those who never joined, else
-    ``held_in``; held-out is the first and the last together.
+    ``held_in``; held-out is ``held_in`` and ``forgotten`` together, all who ever joined.
     """
     rows = []
     split = (
