@@ -1,10 +1,11 @@
 """What comparing strategies costs, against the dearest of them alone: learning (tuning, merging, masks), then evaluation.
 
-    python -m tests.benchmarks.bench_compare        # the quickstart's 40 clients, in this process
+    python -m tests.benchmarks.bench_compare [SCENARIO]        # 40 clients, the quickstart's by default, in this process
 
 Processor seconds of one thread, so that a busy machine does not decide. Every list is learned anew, nothing is taken over.
 """
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,9 +26,9 @@ LISTS = {
 }
 
 
-def seconds_of(strategies: list[str]) -> tuple[float, float]:
-    """Learning and evaluation of the quickstart's clients under these strategies."""
-    base = load_scenario("quickstart", []).model_dump(mode="json")
+def seconds_of(name: str, strategies: list[str]) -> tuple[float, float]:
+    """Learning and evaluation of a scenario's first 40 clients under these strategies."""
+    base = load_scenario(name, ["data.clients=40"]).model_dump(mode="json")
     scenario = Scenario.model_validate(base | {"strategies": strategies, "stream": {"requests": 0}})
     seed = scenario.seeds[0]
     prepare(scenario, seed)
@@ -44,12 +45,13 @@ def seconds_of(strategies: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    alone = {name: seconds_of([name]) for name in sorted({name for names in LISTS.values() for name in names})}
+    scenario = sys.argv[1] if len(sys.argv) > 1 else "quickstart"
+    alone = {name: seconds_of(scenario, [name]) for name in sorted({name for names in LISTS.values() for name in names})}
     print("alone                        learning   evaluation, s")
     for name, (learning, evaluation) in alone.items():
         print(f"  {name:<26} {learning:8.1f}   {evaluation:8.1f}")
     for title, names in LISTS.items():
-        learning, evaluation = seconds_of(names)
+        learning, evaluation = seconds_of(scenario, names)
         dearest = max(names, key=lambda name: alone[name][0])
         most = alone[dearest][0]
         print(f"{title}: {', '.join(names)}")
