@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from clients import digest
 from clients.errors import InputError
@@ -24,8 +25,8 @@ MOST_CLIENTS = 50
 """Members asked at most, so that choosing does not cost more the more clients there are."""
 FIRST_ASKED = 8
 """Members that score every candidate."""
-BEHIND = 4.0
-"""Standard errors of its mean difference to the best by which a candidate falls out."""
+CHANCE = 0.001
+"""How likely a candidate as good as the best may look as far behind as one that falls out (paired t-test, one side)."""
 
 Candidate = tuple[int, float]
 """Which of several ways to serve, and a scale."""
@@ -67,22 +68,20 @@ def race(kept: Kept, ask: Ask, ways: Sequence[Serving], grid: Sequence[float]) -
 
 
 def not_behind(scores: Mapping[Candidate, Sequence[float]]) -> list[Candidate]:
-    """The candidate with the best mean, the lowest of equals, and then those less than ``BEHIND`` standard errors from it.
+    """The candidate with the best mean, the lowest of equals, and then those that a paired t-test does not put behind it.
 
-    A difference is paired by client. One that is the same for every client, and so has no spread, decides.
+    A difference that is the same for every client, and so has no spread, decides.
 
     Args:
         scores: of the same clients, at least one, by candidate.
     """
     first, *others = sorted(scores, key=lambda candidate: (-math.fsum(scores[candidate]), candidate))
     best = np.array(scores[first])
-    found = [first]
-    for candidate in others:
-        difference = best - np.array(scores[candidate])
-        error = difference.std(ddof=1) / math.sqrt(len(best)) if len(best) > 1 else math.inf
-        if difference.mean() <= BEHIND * error:
-            found.append(candidate)
-    return found
+    if best.size == 1:
+        return [first, *others]
+    errors = float(stdtrit(best.size - 1, 1 - CHANCE))  # this many standard errors of the mean
+    apart = {candidate: best - np.array(scores[candidate]) for candidate in others}
+    return [first, *(c for c, d in apart.items() if d.mean() <= errors * d.std(ddof=1) / math.sqrt(d.size))]
 
 
 def grid_of(scale: float | tuple[float, ...]) -> tuple[float, ...]:

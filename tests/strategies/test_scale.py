@@ -1,6 +1,5 @@
 """The race of ways to serve and scales, against hand-computed differences and a plain search over everything."""
 
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 from updates import SEED, reply
 
 from clients import digest
@@ -75,7 +75,7 @@ def test_of_few_members_the_best_mean_of_all_wins(drawn: tuple[Table, list[float
 
 
 def plainly(table: Table, scales: list[float]) -> tuple[tuple[int, float], set[tuple[str, str, float]]]:
-    """The same race written out: after 8, 16, 32 and 50 members whoever is 4 standard errors behind the best falls out."""
+    """The race written out with scipy's t-test: after 8, 16, 32 and 50 members whoever is behind the best falls out."""
     running = [(way, scale) for way in range(len(WAYS)) for scale in sorted(scales)]
     asked = set()
     before = 0
@@ -90,9 +90,14 @@ def plainly(table: Table, scales: list[float]) -> tuple[tuple[int, float], set[t
         best = max(running, key=lambda c: (sum(values[c]), [-c[0], -c[1]]))
         staying = []
         for c in running:
-            apart = [b - v for b, v in zip(values[best], values[c], strict=True)]
-            spread = statistics.stdev(apart) if len(apart) > 1 else float("inf")
-            if statistics.fmean(apart) <= 4 * spread / len(apart) ** 0.5:
+            apart = {b - v for b, v in zip(values[best], values[c], strict=True)}
+            if before == 1:
+                behind = False
+            elif len(apart) == 1:  # no spread, so no test
+                behind = apart != {0.0}
+            else:
+                behind = ttest_rel(values[best], values[c], alternative="greater").pvalue < 0.001
+            if not behind:
                 staying.append(c)
         running = sorted(staying, key=lambda c: c != best)
     return running[0], asked
@@ -109,7 +114,7 @@ def test_the_race_is_the_one_written_out_plainly(drawn: tuple[Table, list[float]
 def test_who_is_behind_by_hand() -> None:
     best = [0.5, 0.7, 0.6, 0.6]
     near = [0.4, 0.8, 0.6, 0.5]  # differences .1, -.1, 0, .1: mean .025, standard error .0479
-    far = [0.3, 0.5, 0.45, 0.4]  # differences .2, .2, .15, .2: mean .1875, standard error .0125: 15 of them
+    far = [0.3, 0.5, 0.45, 0.4]  # differences .2, .2, .15, .2: mean .1875, standard error .0125: 15 of them, 10.2 are enough
     same = [0.4, 0.6, 0.5, 0.5]  # .1 less for everyone, but for rounding
     assert not_behind({(0, 2.0): far, (0, 1.0): near, (1, 1.0): best, (1, 2.0): same}) == [(1, 1.0), (0, 1.0)]
     assert not_behind({(1, 1.0): best, (0, 3.0): best}) == [(0, 3.0), (1, 1.0)]  # of equals the lowest is first
