@@ -25,7 +25,7 @@ MOST_CLIENTS = 50
 """Members asked at most, so that choosing does not cost more the more clients there are."""
 FIRST_ASKED = 8
 """Members that score every candidate."""
-CHANCE = 0.001
+CHANCE = 0.005
 """How likely a candidate as good as the best may look as far behind as one that falls out (paired t-test, one side)."""
 
 Candidate = tuple[int, float]

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.bench_race [--data FOLDER] [--only SETTING ...]      # 50 clients, three seeds, a minute each
 
-Every setting is scored on all members; the race is then played on the first rows of the same scores.
+Every setting is scored on all members; the race is then played on the first rows of the same scores, in the order in which
+members are asked and in random orders.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import numpy as np
 
 from clients import determinism
 from clients.jobs import open_site
@@ -25,6 +28,7 @@ from strategies import scale
 from tests.benchmarks.study import ALPHA, SEEDS, SETTINGS, scenario_of
 
 TASKS = 50
+ORDERS = 20
 STRATEGIES: list[Any] = [
     "tall",
     {"average": {"alpha": ALPHA}},
@@ -66,28 +70,39 @@ def raced(table: Scores) -> tuple[scale.Candidate, int]:
     return running[0], scored
 
 
+def shuffled(table: Scores, seed: int) -> Scores:
+    """The same scores with members in a random order."""
+    order = np.random.default_rng(seed).permutation(len(next(iter(table.values()))))
+    return {candidate: [values[member] for member in order] for candidate, values in table.items()}
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--only", nargs="*", default=list(SETTINGS))
     asked = parser.parse_args()
-    totals: dict[str, list[tuple[bool, float, float]]] = {}
+    totals: dict[str, list[tuple[bool, float, int, float]]] = {}
     for name in asked.only:
         for seed in SEEDS if asked.data or not SETTINGS[name].needs else ():
             scenario = scenario_of(name, TASKS, seed, asked.data)
             scenario = Scenario.model_validate(scenario.model_dump(mode="json") | {"strategies": STRATEGIES})
             for label, table in whole_tables(scenario, seed).items():
                 best, (winner, scored) = scale.not_behind(table)[0], raced(table)
-                means = {c: math.fsum(values) / len(values) for c, values in table.items()}
-                share = scored / (len(table) * TASKS)
-                lost = means[best] - means[winner]
-                totals.setdefault(label, []).append((best == winner, lost, share))
+                share, lost = scored / (len(table) * TASKS), mean(table[best]) - mean(table[winner])
+                other = sum(raced(shuffled(table, order))[0] != best for order in range(ORDERS))
+                totals.setdefault(label, []).append((best == winner, lost, other, share))
                 said = "the same" if best == winner else f"{winner} for {best}, {lost:.4f} lost"
                 print(f"{name:<15} seed {seed}  {label:<10} {share:4.0%} of {len(table) * TASKS} scores; {said}", flush=True)
     for label, found in totals.items():
-        same, losses, shares = zip(*found, strict=True)
-        share = sum(shares) / len(shares)
-        print(f"{label:<10} {sum(same)} of {len(same)} the same; most lost {max(losses):.4f}; {share:.0%} of the scores")
+        same, losses, others, shares = zip(*found, strict=True)
+        print(
+            f"{label:<10} {sum(same)} of {len(same)} the same, most lost {max(losses):.4f}, {mean(shares):.0%} of scores, "
+            f"another in {sum(others)} of {len(others) * ORDERS} random orders"
+        )
 
 
 if __name__ == "__main__":
