@@ -52,7 +52,7 @@ def race(kept: Kept, ask: Ask, ways: Sequence[Serving], grid: Sequence[float]) -
     """
     if not grid:
         raise InputError("alpha: the grid is empty")
-    running = [(way, scale) for way in range(len(ways)) for scale in sorted(grid)]
+    running = [(way, scale) for way in range(len(ways)) for scale in sorted(set(grid))]
     scores: dict[Candidate, list[float]] = {candidate: [] for candidate in running}
     clients, asked = asked_members(kept), 0
     while asked < len(clients) and len(running) > 1:

@@ -139,6 +139,13 @@ def test_equals_are_asked_of_fifty_members_at_most_and_the_smallest_wins() -> No
     assert len(judge.asked) == 50 * 4
 
 
+def test_a_value_that_a_grid_names_twice_counts_once() -> None:
+    table = {f"c{i}": {(way, s): i / 60 for way in WAYS for s in (1.0, 2.0)} for i in range(12)}
+    twice, judge = run(table, [2.0, 1.0, 2.0])
+    once, other = run(table, [1.0, 2.0])
+    assert (twice, sorted(judge.asked)) == (once, sorted(other.asked))
+
+
 def test_without_a_choice_nobody_is_asked_and_an_empty_grid_is_refused() -> None:
     one = lambda clients: [(client, Served("mean")) for client in clients]  # noqa: E731
     judge = Judge({})
