@@ -8,8 +8,8 @@ from clients.jobs import Job, Reply, Served, score_job
 from sim.asking import Asker
 from sim.system import System
 from sim.workers import Workers, cohorts
+from strategies.scale import chunks
 
-CLIENTS_PER_JOB = 8
 CLIENTS_PER_WAVE = 128
 
 Make = Callable[[Sequence[tuple[str, Served]]], Job]
@@ -60,7 +60,7 @@ def replies_of(
     strategy, kept = system.strategies[label], system.kept_of(label)
     ask = Asker(workers, strategy, done)
     for wave in cohorts(clients, CLIENTS_PER_WAVE):
-        jobs = [make([(client, strategy.serve(kept, client)) for client in part]) for part in cohorts(wave, CLIENTS_PER_JOB)]
+        jobs = [make([(client, strategy.serve(kept, client)) for client in part]) for part in chunks(wave)]
         for _, reply in ask(kept, jobs):
             yield reply
 

@@ -24,12 +24,13 @@ from clients.errors import InputError
 from clients.jobs import probe_job
 from clients.probing import PARTS
 from sim import membership
-from sim.evaluation import CLIENTS_PER_JOB, replies_of
+from sim.evaluation import replies_of
 from sim.ledger import Ledger
 from sim.progress import phase
 from sim.scenario import GAP_REFERENCE, Scenario
 from sim.system import System
 from sim.workers import Workers
+from strategies.scale import CLIENTS_PER_JOB
 
 COMPARED = ("retained", "forgotten", "test", "mia")
 MEASURED = (*COMPARED, "auc", "gap")

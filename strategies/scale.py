@@ -30,6 +30,7 @@ CHANCE = 0.005
 
 Candidate = tuple[int, float]
 """Which of several ways to serve, and a scale."""
+Scores = Mapping[Candidate, Sequence[float]]
 Serving = Callable[[Sequence[str]], list[tuple[str, Served]]]
 """What some clients are served, at scale 1 or any other."""
 
@@ -52,22 +53,38 @@ def race(kept: Kept, ask: Ask, ways: Sequence[Serving], grid: Sequence[float]) -
     """
     if not grid:
         raise InputError("alpha: the grid is empty")
-    running = [(way, scale) for way in range(len(ways)) for scale in sorted(set(grid))]
-    scores: dict[Candidate, list[float]] = {candidate: [] for candidate in running}
-    clients, asked = asked_members(kept), 0
-    while asked < len(clients) and len(running) > 1:
-        some = clients[asked : max(FIRST_ASKED, 2 * asked)]
+
+    def scored(clients: Sequence[str], running: Sequence[Candidate]) -> Scores:
+        found: dict[Candidate, Sequence[float]] = {}
         for way in sorted({way for way, _ in running}):
             scales = [scale for of, scale in running if of == way]
-            for row in client_scores(kept, ask, ways[way](some), scales):
-                for scale, value in zip(scales, row, strict=True):
-                    scores[way, scale].append(value)
+            rows = client_scores(kept, ask, ways[way](clients), scales)
+            found |= {(way, scale): [row[index] for row in rows] for index, scale in enumerate(scales)}
+        return found
+
+    return winner([(way, scale) for way in range(len(ways)) for scale in sorted(set(grid))], asked_members(kept), scored)
+
+
+def winner(
+    running: Sequence[Candidate], clients: Sequence[T], scored: Callable[[Sequence[T], Sequence[Candidate]], Scores]
+) -> Candidate:
+    """Who is left, or the best of those who are left when all clients were asked; without clients the first.
+
+    Args:
+        scored: the scores of candidates by some clients, in the clients' order.
+    """
+    scores: dict[Candidate, list[float]] = {candidate: [] for candidate in running}
+    asked = 0
+    while asked < len(clients) and len(running) > 1:
+        some = clients[asked : max(FIRST_ASKED, 2 * asked)]
+        for candidate, values in scored(some, running).items():
+            scores[candidate].extend(values)
         asked += len(some)
         running = not_behind({candidate: scores[candidate] for candidate in running})
     return running[0]
 
 
-def not_behind(scores: Mapping[Candidate, Sequence[float]]) -> list[Candidate]:
+def not_behind(scores: Scores) -> list[Candidate]:
     """The candidate with the best mean, the lowest of equals, and then those that a paired t-test does not put behind it.
 
     A difference that is the same for every client, and so has no spread, decides.

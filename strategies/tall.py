@@ -9,8 +9,8 @@ entries reaches. Density and α are one for all, the pair with the best mean sco
 a client did not change is not in its mask. ``clusters`` (ours): see ``rebuilt``.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Annotated
 
 import numpy as np
@@ -80,9 +80,17 @@ class Tall(Masked[TallParameters]):
             return
         total = streaming.total(list(rows.values()), kept.size)
         self.keep_merged(total / np.float32(len(rows)))
-        density, alpha = self._choose(kept, ask, rows, total)
-        for name, row in rows.items():
-            self.keep_mask(name, tall_mask(row, total, threshold_for(row, total, density)))
+
+        @cache  # a number each; the masks would be d bits each
+        def threshold(name: str, density: float) -> float:
+            return threshold_for(rows[name], total, density)
+
+        def mask_at(name: str, density: float) -> np.ndarray:
+            return tall_mask(rows[name], total, threshold(name, density))
+
+        density, alpha = self._choose(kept, ask, mask_at)
+        for name in rows:
+            self.keep_mask(name, mask_at(name, density))
         self.chosen = {"density": density, "alpha": alpha}
 
     def serve(self, kept: Kept, client: str) -> Served:
@@ -90,14 +98,17 @@ class Tall(Masked[TallParameters]):
             return Served(MERGED, scale=self.chosen["alpha"], mask=self.mask(self.mask_of(client)))
         return Served(MERGED) if kept.members else Served()
 
-    def _choose(self, kept: Kept, ask: Ask, rows: dict[str, Row], total: np.ndarray) -> tuple[float, float]:
-        """Density and α with the best mean score; of equals, the smallest density and then α."""
+    def _choose(self, kept: Kept, ask: Ask, mask_at: Callable[[str, float], np.ndarray]) -> tuple[float, float]:
+        """Density and α with the best mean score; of equals, the smallest density and then α.
+
+        Args:
+            mask_at: the packed mask of a name at a density.
+        """
         p = self.parameters
         densities = sorted(p.density) if isinstance(p.density, tuple) else [p.density]
 
         def masked(density: float, clients: Sequence[str]) -> list[tuple[str, Served]]:
-            names = sorted({self.mask_of(client) for client in clients})
-            masks = {name: tall_mask(rows[name], total, threshold_for(rows[name], total, density)) for name in names}
+            masks = {name: mask_at(name, density) for name in sorted({self.mask_of(client) for client in clients})}
             return [(client, Served(MERGED, mask=masks[self.mask_of(client)])) for client in clients]
 
         ways = [partial(masked, density) for density in densities]

@@ -9,7 +9,7 @@ members are asked and in random orders.
 import argparse
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,44 +36,38 @@ STRATEGIES: list[Any] = [
     {"sift_masks": {"label": "sift_half", "keep": 0.5, "alpha": ALPHA}},
 ]
 
-Scores = Mapping[scale.Candidate, Sequence[float]]
 
-
-def whole_tables(scenario: Scenario, seed: int) -> dict[str, Scores]:
+def whole_tables(scenario: Scenario, seed: int) -> dict[str, scale.Scores]:
     """Of each strategy, the scores of all its settings on all members asked, in the order in which they are asked."""
     prepare(scenario, seed)
-    tables: dict[str, Scores] = {}
+    tables: dict[str, scale.Scores] = {}
     with tempfile.TemporaryDirectory() as folder, determinism.deterministic():
         system = build(scenario, seed, Path(folder))
         workers = InlineWorkers(open_site(system.settings))
         learn(system, dict.fromkeys(system.kept, system.joining), workers)
         for label, strategy in system.strategies.items():
 
-            def all_go_on(scores: Scores, label: str = label) -> list[scale.Candidate]:
-                tables[label] = {candidate: list(values) for candidate, values in scores.items()}
-                return list(scores)
+            def all_asked(
+                running: Sequence[scale.Candidate], clients: Sequence[str], scored: Any, label: str = label
+            ) -> scale.Candidate:
+                tables[label] = scored(clients, running)
+                return running[0]
 
-            with mock.patch.object(scale, "not_behind", all_go_on):
+            with mock.patch.object(scale, "winner", all_asked):
                 strategy.localize(system.kept_of(label), Asker(workers, strategy))
     return tables
 
 
-def raced(table: Scores) -> tuple[scale.Candidate, int]:
-    """The setting that wins the race, and how many scores that takes."""
-    members = len(next(iter(table.values())))
-    running, seen, scored = sorted(table), 0, 0
-    while seen < members and len(running) > 1:
-        until = min(members, max(scale.FIRST_ASKED, 2 * seen))
-        scored += len(running) * (until - seen)
-        seen = until
-        running = scale.not_behind({candidate: table[candidate][:seen] for candidate in running})
-    return running[0], scored
+def raced(table: scale.Scores, members: Sequence[int]) -> tuple[scale.Candidate, int]:
+    """The setting that wins the race when members are asked in this order, and how many scores that takes."""
+    taken = 0
 
+    def scored(some: Sequence[int], running: Sequence[scale.Candidate]) -> scale.Scores:
+        nonlocal taken
+        taken += len(some) * len(running)
+        return {candidate: [table[candidate][member] for member in some] for candidate in running}
 
-def shuffled(table: Scores, seed: int) -> Scores:
-    """The same scores with members in a random order."""
-    order = np.random.default_rng(seed).permutation(len(next(iter(table.values()))))
-    return {candidate: [values[member] for member in order] for candidate, values in table.items()}
+    return scale.winner(sorted(table), members, scored), taken
 
 
 def mean(values: Sequence[float]) -> float:
@@ -91,9 +85,10 @@ def main() -> None:
             scenario = scenario_of(name, TASKS, seed, asked.data)
             scenario = Scenario.model_validate(scenario.model_dump(mode="json") | {"strategies": STRATEGIES})
             for label, table in whole_tables(scenario, seed).items():
-                best, (winner, scored) = scale.not_behind(table)[0], raced(table)
+                best, (winner, scored) = scale.not_behind(table)[0], raced(table, range(TASKS))
                 share, lost = scored / (len(table) * TASKS), mean(table[best]) - mean(table[winner])
-                other = sum(raced(shuffled(table, order))[0] != best for order in range(ORDERS))
+                orders = [np.random.default_rng(order).permutation(TASKS).tolist() for order in range(ORDERS)]
+                other = sum(raced(table, order)[0] != best for order in orders)
                 totals.setdefault(label, []).append((best == winner, lost, other, share))
                 said = "the same" if best == winner else f"{winner} for {best}, {lost:.4f} lost"
                 print(f"{name:<15} seed {seed}  {label:<10} {share:4.0%} of {len(table) * TASKS} scores; {said}", flush=True)
