@@ -3,7 +3,7 @@
 ``tune``        derive task vectors of some clients; return their exact partial sum and what else is wanted of each
 ``learn_mask``  learn one mask for some clients together
 ``train``       train one model on the pooled data of some clients
-``assign``      say which anchor each of some clients is nearest to (``clients.anchors``)
+``assign``      say which anchor each of some clients is nearest to (``clients.work.anchors``)
 ``score``       evaluate served models on clients' data
 ``probe``       the same, example by example, on the data that they are trained on too
 
@@ -21,13 +21,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from clients import anchors, bits, data, digest, exact_sum, masking, models, pooled, probing, scoring, tuning
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, Shard
-from clients.determinism import deterministic
-from clients.models import BaseModel
-from clients.scoring import Part
+from clients.exact import bits, digest, exact_sum
+from clients.exact.determinism import deterministic
+from clients.models import loaders as models
+from clients.models.flat import BaseModel
 from clients.settings import Settings, TuningKind
 from clients.strict import Strict
+from clients.work import anchors, masking, pooled, probing, scoring, tuning
+from clients.work.scoring import Part
 
 Arrays = Mapping[str, np.ndarray]
 M = TypeVar("M")
@@ -172,7 +175,7 @@ def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | No
 
 
 def probe_job(served: Sequence[tuple[str, Served]]) -> Job:
-    """Probe each client under its served model; a client is there once. See ``clients.probing`` for the arrays, which are
+    """Probe each client under its served model; a client is there once. See ``clients.work.probing`` for the arrays, which are
     called as in ``train/u7``."""
     return replace(score_job(served), kind="probe")
 

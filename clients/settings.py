@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from clients.data_specs import DataSpec, FictionData
+from clients.data.specs import DataSpec, FictionData
 from clients.strict import Strict
 
 ALL_BUT_EMBEDDINGS_AND_HEAD: Final = "all-but-embeddings-and-head"

@@ -26,7 +26,7 @@ from clients.errors import InputError, WorkError  # noqa: E402
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sim.scenario import Scenario
+    from sim.scenario.model import Scenario
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,10 +53,10 @@ def run(
     out: Out = None,
 ) -> None:
     """Play a scenario: learn, merge, localize, serve, forget, audit, report."""
-    from sim.scenario_file import load_scenario
+    from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
-    from sim.report import table
+    from sim.report.report import table
 
     _play(asked, out, table)
 
@@ -69,10 +69,10 @@ def compare(
     out: Out = None,
 ) -> None:
     """Play a scenario with these strategies instead of its own, and rank them; zero_shot and local are the ends."""
-    from sim.scenario_file import load_scenario
+    from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)
-    from sim.compare import table, with_strategies
+    from sim.study.compare import table, with_strategies
 
     _play(with_strategies(asked, [name.strip() for name in strategies.split(",")]), out, table)
 
@@ -80,13 +80,13 @@ def compare(
 @app.command()
 def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:  # noqa: B006
     """Price a scenario before it runs: steps, operations, bytes, time. Exit code 1 if there is no room for it."""
-    from sim.scenario_file import load_scenario
+    from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)
-    from sim.plan import plan as price
-    from sim.progress import console
-    from sim.room import refuse
+    from sim.plan.needs import refuse
+    from sim.plan.plan import plan as price
     from sim.run import new_folder
+    from sim.terminal import console
 
     table, lines, need = price(asked, new_folder(asked, out), console.width)
     console.print(table)
@@ -99,9 +99,9 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
 def forget(run: Run, client: Annotated[str, typer.Option(help="The client to forget, as in u17.")]) -> None:
     """Carry out a deletion request on a finished run."""
     from sim.forget import forget as carry_out
-    from sim.progress import console
-    from sim.report import table
-    from sim.system import read_json
+    from sim.life.system import read_json
+    from sim.report.report import table
+    from sim.terminal import console
 
     costs = carry_out(run, client)
     summary = read_json(run / "summary.json")
@@ -117,8 +117,8 @@ def forget(run: Run, client: Annotated[str, typer.Option(help="The client to for
 @app.command()
 def verify(run: Run) -> None:
     """Rebuild a run's state from its retained clients only, and compare digests; exit code 1 if one differs."""
-    from sim.progress import console
-    from sim.verify import verify as check
+    from sim.proof.verify import verify as check
+    from sim.terminal import console
 
     findings, traces = check(run)
     for finding in findings:
@@ -139,8 +139,8 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first gets the page.")],
 ) -> None:
     """Make figures and one HTML page; several runs are compared on the page of the first."""
-    from sim.progress import console
-    from sim.report import write_report
+    from sim.report.report import write_report
+    from sim.terminal import console
 
     console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
 
@@ -148,7 +148,7 @@ def report(
 @app.command()
 def strategies() -> None:
     """List the strategies, with exactness and deletion rule."""
-    from sim.progress import console
+    from sim.terminal import console
     from strategies.registry import REGISTRY
 
     for name, (strategy, parameters) in REGISTRY.items():
@@ -161,8 +161,8 @@ def strategies() -> None:
 @app.command()
 def datasets() -> None:
     """List the data families."""
-    from clients.data import LOADERS
-    from sim.progress import console
+    from clients.data.loaders import LOADERS
+    from sim.terminal import console
 
     for name, (_, what) in LOADERS.items():
         console.print(f"[bold]{name}[/]  {what}", highlight=False)
@@ -171,17 +171,17 @@ def datasets() -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
-    from sim.scenario import schema as make
+    from sim.scenario.model import schema as make
 
     typer.echo(json.dumps(make(), indent=1, ensure_ascii=False))
 
 
 def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
     """Run a scenario that the machine has room for, and tell its results by a table."""
-    from sim.progress import console
-    from sim.room import check_room
+    from sim.life.system import read_json
+    from sim.plan.needs import check_room
     from sim.run import new_folder, run_scenario
-    from sim.system import read_json
+    from sim.terminal import console
 
     folder = new_folder(scenario, out)
     check_room(scenario, folder)
@@ -198,8 +198,8 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
 
 def _tell_gap(summary: dict[str, Any]) -> None:
     """The table of the gap to retraining, where it was asked for."""
-    from sim.progress import console
-    from sim.report_unlearning import table
+    from sim.report.gap import table
+    from sim.terminal import console
 
     if (made := table(summary)) is not None:
         console.print(made)

@@ -4,15 +4,16 @@ import time
 from pathlib import Path
 
 from clients.errors import InputError
-from sim import summary, unlearning
-from sim.cost import Cost
-from sim.deletion import carry_out
-from sim.evaluation import evaluate
-from sim.ledger import Ledger
-from sim.opening import open_run, open_system
+from sim.attacks import gap as unlearning
+from sim.life import summary
+from sim.life.cost import Cost
+from sim.life.deletion import carry_out
+from sim.life.evaluation import evaluate
+from sim.life.ledger import Ledger
+from sim.life.saved import open_run, open_system
 from sim.run import audited, finish
-from sim.stream import Request
-from sim.workers import open_workers
+from sim.stream.requests import Request
+from sim.workers.opening import open_workers
 
 
 def forget(run: Path, client: str) -> dict[str, Cost]:

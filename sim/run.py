@@ -8,24 +8,30 @@ from typing import Any
 
 import yaml
 
-from clients import data, determinism
+from clients.data import loaders as data
 from clients.errors import InputError
-from clients.files import write_whole
+from clients.exact import determinism
+from clients.exact.files import write_whole
 from clients.jobs import open_site
-from clients.pooled import try_linear
 from clients.settings import Settings
-from sim import audit, stream, summary, unlearning
-from sim import workers as transports
-from sim.cost import Cost
-from sim.deletion import carry_out
-from sim.evaluation import evaluate
-from sim.learning import Costs, learn, localize, published
-from sim.ledger import Ledger
-from sim.progress import phase, say
-from sim.report import write_report
-from sim.scenario import Scenario
-from sim.system import System, build, check_data, strategies_of, write_json
-from sim.workers import Kind, Workers, WorkersSpec, one_ray, open_workers
+from clients.work.pooled import try_linear
+from sim.attacks import gap as unlearning
+from sim.life import summary
+from sim.life.cost import Cost
+from sim.life.deletion import carry_out
+from sim.life.evaluation import evaluate
+from sim.life.learning import Costs, learn, localize, published
+from sim.life.ledger import Ledger
+from sim.life.system import System, build, check_data, strategies_of, write_json
+from sim.proof import audit
+from sim.report.report import write_report
+from sim.scenario.model import Scenario
+from sim.scenario.workers import Kind, WorkersSpec
+from sim.stream import requests as stream
+from sim.terminal import phase, say
+from sim.workers import opening as transports
+from sim.workers.opening import one_ray, open_workers
+from sim.workers.workers import Workers
 
 Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]
 

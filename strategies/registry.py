@@ -2,31 +2,31 @@
 
 from typing import Any
 
-from strategies.apa import Apa, ApaParameters
-from strategies.average import Average, AverageParameters
-from strategies.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
-from strategies.central import Central, CentralParameters
-from strategies.clamu import Clamu, ClamuParameters
-from strategies.cluster_average import ClusterAverage, ClusterAverageParameters
-from strategies.consensus import Consensus, ConsensusParameters
-from strategies.dare import Dare, DareParameters
-from strategies.emr import Emr, EmrParameters
-from strategies.gradient_ascent import GradientAscent, GradientAscentParameters
-from strategies.l1_sparse import L1Sparse, L1SparseParameters
-from strategies.linear_negation import LinearNegation, LinearNegationParameters
-from strategies.local import Local, LocalParameters
-from strategies.magmax import MagMax, MagMaxParameters
-from strategies.mask_only import MaskOnly, MaskOnlyParameters
-from strategies.negmerge import NegMerge, NegMergeParameters
-from strategies.salun import Salun, SalunParameters
-from strategies.sift_masks import SiftMasks, SiftMasksParameters
-from strategies.sisa import Sisa, SisaParameters
+from strategies.edit.gradient_ascent import GradientAscent, GradientAscentParameters
+from strategies.edit.l1_sparse import L1Sparse, L1SparseParameters
+from strategies.edit.linear_negation import LinearNegation, LinearNegationParameters
+from strategies.edit.negmerge import NegMerge, NegMergeParameters
+from strategies.edit.salun import Salun, SalunParameters
+from strategies.erase.local import Local, LocalParameters
+from strategies.erase.mask_only import MaskOnly, MaskOnlyParameters
+from strategies.erase.zero_shot import ZeroShot, ZeroShotParameters
+from strategies.rebuild.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
+from strategies.rebuild.consensus import Consensus, ConsensusParameters
+from strategies.rebuild.emr import Emr, EmrParameters
+from strategies.rebuild.magmax import MagMax, MagMaxParameters
+from strategies.rebuild.tall import Tall, TallParameters
+from strategies.rebuild.ties import Ties, TiesParameters
+from strategies.relearn.clamu import Clamu, ClamuParameters
+from strategies.retrain.apa import Apa, ApaParameters
+from strategies.retrain.central import Central, CentralParameters
+from strategies.retrain.sisa import Sisa, SisaParameters
 from strategies.strategy import Parameters, Strategy
-from strategies.tall import Tall, TallParameters
-from strategies.task_arithmetic import TaskArithmetic, TaskArithmeticParameters
-from strategies.ties import Ties, TiesParameters
-from strategies.vote_masks import VoteMasks, VoteMasksParameters
-from strategies.zero_shot import ZeroShot, ZeroShotParameters
+from strategies.subtract.average import Average, AverageParameters
+from strategies.subtract.cluster_average import ClusterAverage, ClusterAverageParameters
+from strategies.subtract.dare import Dare, DareParameters
+from strategies.subtract.sift_masks import SiftMasks, SiftMasksParameters
+from strategies.subtract.task_arithmetic import TaskArithmetic, TaskArithmeticParameters
+from strategies.subtract.vote_masks import VoteMasks, VoteMasksParameters
 
 REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
     "zero_shot": (ZeroShot, ZeroShotParameters),

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from clients import digest
 from clients.errors import InputError
+from clients.exact import digest
 from clients.jobs import Served, score_job
-from clients.scoring import Part
-from strategies.kept import Kept
+from clients.work.scoring import Part
+from strategies.state.kept import Kept
 from strategies.strategy import Ask, Strategy
 
 T = TypeVar("T")

@@ -13,15 +13,15 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 import numpy as np
 from safetensors.numpy import save
 
-from clients import digest
 from clients.data.dataset import Dataset
 from clients.errors import InputError
-from clients.exact_sum import read_safetensors
-from clients.files import write_whole
+from clients.exact import digest
+from clients.exact.exact_sum import read_safetensors
+from clients.exact.files import write_whole
 from clients.jobs import Job, Reply, Served
 from clients.settings import TuningKind
 from clients.strict import Strict
-from strategies.kept import Keeps, Kept
+from strategies.state.kept import Keeps, Kept
 
 Exactness = Literal["exact", "approximate"]
 Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]

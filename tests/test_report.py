@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from clients.errors import InputError
-from sim.figures import human_bytes, spaced
-from sim.report import table, write_report
+from sim.report.figures import human_bytes, spaced
+from sim.report.report import table, write_report
 
 # label: strategy, deletion rule, held-in before and after, held-out after, steps to learn and forget, storage, verdict
 STRATEGIES: dict[str, tuple[str, str, float, float, float, int, int, int, bool | None]] = {

@@ -15,10 +15,12 @@ from pydantic import ValidationError
 
 from clients.app import decode_job, decode_reply, do, encode_array, encode_arrays, encode_job, encode_reply
 from clients.errors import InputError
-from clients.exact_sum import ExactSum
+from clients.exact.exact_sum import ExactSum
 from clients.jobs import Job, Reply, Served, Wants, mask_job, open_site, score_job, tune_job
 from clients.settings import Settings
-from sim.workers import InlineWorkers, Workers, WorkersSpec, cohorts, job_bytes, one_ray, open_workers, reply_bytes
+from sim.scenario.workers import WorkersSpec
+from sim.workers.opening import one_ray, open_workers
+from sim.workers.workers import InlineWorkers, Workers, cohorts, job_bytes, reply_bytes
 from strategies.flower import JobStrategy, WindowedGrid
 
 SETTINGS = Settings.model_validate(

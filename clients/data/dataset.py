@@ -5,8 +5,8 @@ import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from clients import digest
 from clients.errors import InputError
+from clients.exact import digest
 
 
 @dataclass(frozen=True)

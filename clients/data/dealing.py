@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clients.data.dataset import Example, Shard
-from clients.data_specs import Dealt, Partitioner
+from clients.data.specs import Dealt, Partitioner
 from clients.errors import InputError
 
 

@@ -11,7 +11,7 @@ import random
 from itertools import count
 
 from clients.data.dataset import Dataset, Example, Shard, fill
-from clients.data_specs import FictionData
+from clients.data.specs import FictionData
 
 NAMES = {
     "first": """Ada Boris Celia Dario Edda Felix Greta Hugo Ines Jonas Kira Leon Mara Nils Olga Pavel Quinn Rosa Sven Tara

@@ -4,8 +4,8 @@ import importlib
 import os
 from pathlib import Path
 
-from clients import digest
 from clients.errors import InputError
+from clients.exact import digest
 
 FILE_KINDS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 EMBEDDED = ("microblog", "forum", "digits")  # modules beside this one whose rows(config) makes the table

@@ -24,7 +24,7 @@ from clients.data import digits
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.data.dealing import by_column, by_partitioner, label_subsets, shard
 from clients.data.hub import open_table
-from clients.data_specs import ImageData, ImageSet, Partitioner
+from clients.data.specs import ImageData, ImageSet, Partitioner
 from clients.errors import InputError
 
 CAPTION = "a photo of a {label}."

@@ -13,8 +13,8 @@ and turbot are people, as are ``Abbott``, ``robothead`` and ``botany``. A person
 import re
 
 from clients.data.dataset import Dataset, columns
+from clients.data.specs import RedditData
 from clients.data.table import asked_labels, dataset_of, dealt_by, read
-from clients.data_specs import RedditData
 from clients.errors import InputError
 
 AUTHOR, SUBREDDIT, BODY = "author", "subreddit", "body"

@@ -6,8 +6,8 @@ negative and 4 positive; 2, neutral, occurs in the split ``test`` only and is le
 
 from clients.data import dealing
 from clients.data.dataset import Dataset, columns, split_template
+from clients.data.specs import Sent140Data
 from clients.data.table import dataset_of, read, with_column
-from clients.data_specs import Sent140Data
 from clients.errors import InputError
 
 NAMES = {"0": "negative", "4": "positive"}

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 
 from clients.data import dealing
 from clients.data.dataset import Dataset, columns
+from clients.data.specs import StackOverflowData
 from clients.data.table import asked_labels, dataset_of, read, with_column
-from clients.data_specs import StackOverflowData
 from clients.errors import InputError
 
 TAG = "tag"

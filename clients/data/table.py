@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from clients.data import dealing
 from clients.data.dataset import Dataset, Example, LabelSet, columns, fill, split_template
 from clients.data.hub import open_table
-from clients.data_specs import RedditData, Sent140Data, StackOverflowData, TableData
+from clients.data.specs import RedditData, Sent140Data, StackOverflowData, TableData
 from clients.errors import InputError
 
 Texts = TableData | Sent140Data | RedditData | StackOverflowData

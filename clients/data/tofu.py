@@ -6,7 +6,7 @@ Public part, for the embedded base model only: ``holdout10`` (20 fictitious auth
 
 from clients.data.dataset import Dataset, Shard, fill
 from clients.data.hub import open_table
-from clients.data_specs import TofuData
+from clients.data.specs import TofuData
 
 PAIRS_PER_AUTHOR = 20
 PUBLIC = ("holdout10", "real_authors", "world_facts")

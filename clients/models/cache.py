@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from clients import digest
 from clients.data.dataset import Example
-from clients.determinism import environment
 from clients.errors import InputError
+from clients.exact import digest
+from clients.exact.determinism import environment
 from clients.strict import Strict
 
 PRETRAINING_THREADS = 2  # part of the recipe: fixed whatever the machine has

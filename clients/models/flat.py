@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from clients import digest
 from clients.data.dataset import Example
 from clients.errors import InputError
+from clients.exact import digest
 from clients.models import tangent
 from clients.settings import ALL_BUT_EMBEDDINGS_AND_HEAD, ModelSpec
 

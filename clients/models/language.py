@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from clients import text
 from clients.data.dataset import Example, LabelSet
+from clients.models import text
 from clients.models.flat import SCORED_AT_ONCE, BaseModel, config_facts, tunable
 from clients.models.tangent import expanded
 from clients.settings import ModelSpec

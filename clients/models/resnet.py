@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from clients.data.dataset import Dataset
-from clients.determinism import deterministic
 from clients.errors import InputError
+from clients.exact.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
 from clients.models.image import pixels_of
 from clients.models.pretraining import pretrain, write

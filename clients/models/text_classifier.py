@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from clients import text
 from clients.data.dataset import Example, LabelSet
+from clients.models import text
 from clients.models.classifier import HeadedModel, fresh_head
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
 from clients.data.dataset import Dataset, Example
-from clients.determinism import deterministic
+from clients.exact.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
 from clients.models.image import pixels_of
 from clients.models.pretraining import pretrain, write

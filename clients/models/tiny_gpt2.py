@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from clients import text
 from clients.data.dataset import Example
-from clients.determinism import deterministic
+from clients.exact.determinism import deterministic
+from clients.models import text
 from clients.models.cache import PRETRAINING_THREADS, cached, made_once, recipe_digest
 from clients.models.pretraining import pretrain, write
 from clients.settings import TINY_GPT2, TinyGPT2

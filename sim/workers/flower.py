@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 # Flower reads its environment when it is imported.
@@ -29,13 +28,14 @@ from flwr.simulation import run_simulation
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool, ClientAppActor
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients import data
 from clients.app import app as client_app
+from clients.data import loaders as data
 from clients.errors import InputError
 from clients.jobs import Job, Reply
 from clients.settings import Settings
-from sim.workers import Kind, Workers, WorkersSpec, nodes_for
+from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.ray import ray_instance
+from sim.workers.workers import Workers, nodes_for
 from strategies.flower import JobStrategy, WindowedGrid
 
 NODES_WITHIN = 300.0
@@ -196,20 +196,3 @@ def on_grid(grid: Grid) -> Callable[[WorkersSpec, Kind, Settings], AbstractConte
         yield GridWorkers(grid, settings, spec.timeout)
 
     return open_on_grid
-
-
-server_app = ServerApp()
-
-
-@server_app.main()
-def main(grid: Grid, context: Context) -> None:
-    """Run a whole scenario under ``flwr run .``; its config names the scenario and the folder to write."""
-    from sim.room import check_room
-    from sim.run import new_folder, run_scenario
-    from sim.scenario_file import load_scenario
-
-    out = str(context.run_config["out"])
-    scenario = load_scenario(str(context.run_config["scenario"]))
-    folder = new_folder(scenario, Path(out) if out else None)
-    check_room(scenario, folder)
-    run_scenario(scenario, folder, on_grid(grid))

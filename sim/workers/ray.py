@@ -25,7 +25,7 @@ from ray.exceptions import RayActorError, RayError
 from clients.errors import InputError
 from clients.jobs import Job, Reply, open_site, perform
 from clients.settings import Settings
-from sim.workers import WorkersSpec
+from sim.scenario.workers import WorkersSpec
 
 AT_ONCE = 2
 """Jobs with an actor at a time: the next one is there when one ends."""

@@ -12,15 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from clients import determinism
+from clients.exact import determinism
 from clients.jobs import open_site
-from sim.evaluation import evaluate
-from sim.learning import learn, localize
+from sim.life.evaluation import evaluate
+from sim.life.learning import learn, localize
+from sim.life.system import build
 from sim.run import prepare
-from sim.scenario import Scenario
-from sim.scenario_file import load_scenario
-from sim.system import build
-from sim.workers import InlineWorkers
+from sim.scenario.file import load_scenario
+from sim.scenario.model import Scenario
+from sim.workers.workers import InlineWorkers
 
 ROUNDS = 3
 LISTS = {

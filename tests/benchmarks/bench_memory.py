@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from clients.data.dataset import Dataset, Example, Shard
-from clients.models import load
+from clients.models.loaders import load
 from clients.models.tiny_gpt2 import train_tokenizer
 from clients.settings import ModelSpec, TuningSpec
-from clients.tuning import tune
+from clients.work.tuning import tune
 
 EXAMPLES, WORDS = 8, 120
 WAYS: dict[str, tuple[dict[str, object], dict[str, object]]] = {

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from strategies import emr, streaming, tall, ties
-from strategies.streaming import Row
+from strategies.rebuild import emr, tall, ties
+from strategies.state import streaming
+from strategies.state.streaming import Row
 
 Ways = dict[str, Callable[[], object]]
 
@@ -123,14 +124,14 @@ def main(vectors: int = 50, size: int = 4_000_000, rounds: int = 3) -> None:
         entries = vectors * size
         report(
             "EMR: unify, masks, rescalers",
-            {"strategies.emr, streamed": lambda: streamed_emr(rows, size), "dense torch": lambda: dense_emr(stack)},
+            {"strategies.rebuild.emr, streamed": lambda: streamed_emr(rows, size), "dense torch": lambda: dense_emr(stack)},
             rounds,
             entries,
         )
         report(
             "TALL: sum, masks of one threshold",
             {
-                "strategies.tall, streamed": lambda: streamed_tall(rows, size, 0.1),
+                "strategies.rebuild.tall, streamed": lambda: streamed_tall(rows, size, 0.1),
                 "dense torch": lambda: dense_tall(stack, 0.1),
             },
             rounds,
@@ -139,7 +140,7 @@ def main(vectors: int = 50, size: int = 4_000_000, rounds: int = 3) -> None:
         report(
             "TIES: trim to 20 %, elect, merge",
             {
-                "strategies.ties, streamed": lambda: ties.merge(rows, size, 0.2),
+                "strategies.rebuild.ties, streamed": lambda: ties.merge(rows, size, 0.2),
                 "dense torch": lambda: dense_ties(stack, 0.2),
             },
             rounds,

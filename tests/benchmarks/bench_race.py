@@ -16,14 +16,14 @@ from unittest import mock
 
 import numpy as np
 
-from clients import determinism
+from clients.exact import determinism
 from clients.jobs import open_site
-from sim.asking import Asker
-from sim.learning import learn
+from sim.life.asking import Asker
+from sim.life.learning import learn
+from sim.life.system import build
 from sim.run import prepare
-from sim.scenario import Scenario
-from sim.system import build
-from sim.workers import InlineWorkers
+from sim.scenario.model import Scenario
+from sim.workers.workers import InlineWorkers
 from strategies import scale
 from tests.benchmarks.study import ALPHA, SEEDS, SETTINGS, scenario_of
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from clients import bits
-from clients.exact_sum import ExactSum, to_grid
+from clients.exact import bits
+from clients.exact.exact_sum import ExactSum, to_grid
 
 Ways = dict[str, Callable[[], object]]
 

@@ -120,8 +120,8 @@ def runs() -> Iterator[tuple[str, int, int]]:
 
 def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Any:
     """The scenario of one run."""
-    from sim.scenario import Scenario
-    from sim.scenario_file import load_scenario
+    from sim.scenario.file import load_scenario
+    from sim.scenario.model import Scenario
 
     setting = SETTINGS[name]
     whole = tasks == TABLE

@@ -16,7 +16,9 @@ from clients.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import hashlib, json, sys
-from clients import bits, data, digest, exact_sum, tuning
+from clients.exact import bits, digest, exact_sum
+from clients.work import tuning
+from clients.data import loaders as data
 from clients.jobs import open_site
 from clients.models import tiny_gpt2
 from clients.settings import Settings, TuningSpec

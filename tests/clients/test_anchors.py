@@ -7,11 +7,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from clients import anchors
 from clients.data.dataset import Example
 from clients.errors import InputError
 from clients.jobs import Site, Wants, assign_job, perform, tune_job
-from clients.models import BaseModel
+from clients.models.flat import BaseModel
+from clients.work import anchors
 
 CLIENTS = ("u0", "u3", "u5", "u6")
 

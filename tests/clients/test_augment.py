@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clients import augment
-from clients.augment import NAMES, SIGNED, UNSIGNED, augmented, operate
 from clients.data.dataset import Example
 from clients.errors import InputError
+from clients.work import augment
+from clients.work.augment import NAMES, SIGNED, UNSIGNED, augmented, operate
 
 
 def png(values: np.ndarray) -> bytes:

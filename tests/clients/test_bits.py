@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import bits, digest
 from clients.errors import InputError
+from clients.exact import bits, digest
 
 MASKS = st.lists(st.booleans(), max_size=70)
 SIGNS_OF_7 = [-1, -1, 1, -1, -1, 1, -1, 1, 1, 1, -1, 1, 1, 1, 1, 1]

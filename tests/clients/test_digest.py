@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from clients import digest
+from clients.exact import digest
 
 
 def test_json_by_hand() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from clients import exact_sum
 from clients.errors import InputError
-from clients.exact_sum import ExactSum, from_grid, to_grid
+from clients.exact import exact_sum
+from clients.exact.exact_sum import ExactSum, from_grid, to_grid
 
 SIZE = 5
 LARGEST = float(np.nextafter(np.float32(2**15), np.float32(0)))

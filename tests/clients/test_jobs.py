@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from clients import bits, digest, jobs, masking, scoring, tuning
-from clients.exact_sum import to_grid
+from clients import jobs
+from clients.exact import bits, digest
+from clients.exact.exact_sum import to_grid
 from clients.jobs import Job, Reply, Served, Site, Wants, mask_job, perform, score_job, tune_job
 from clients.settings import TuningKind
+from clients.work import masking, scoring, tuning
 
 CLIENTS = ("u1", "u4", "u6")
 SHARES = (1.0, 0.5, 0.05)

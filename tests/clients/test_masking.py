@@ -3,9 +3,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients import masking
 from clients.jobs import Site
 from clients.models.tiny_gpt2 import folder_of
+from clients.work import masking
 
 
 def independent(site: Site, clients: list[str], direction: np.ndarray, scale: float, steps: int, lr: float) -> np.ndarray:

@@ -11,13 +11,13 @@ import torch
 from test_tuning import plain_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients import tuning
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
 from clients.jobs import Site
 from clients.models.tiny_gpt2 import folder_of
-from clients.pooled import Term, Trained, Training, _pool, train
 from clients.settings import TuningSpec
+from clients.work import tuning
+from clients.work.pooled import Term, Trained, Training, _pool, train
 
 SPEC = TuningSpec(lr=0.01, betas=(0.8, 0.95), eps=1e-6)
 LEFT, STAY = ("u2", "u5"), ("u0", "u1", "u7")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from clients import bits
 from clients.app import decode_job, decode_reply, encode_arrays, encode_job, encode_reply
 from clients.data.dataset import Shard
+from clients.exact import bits
 from clients.jobs import Served, Site, open_site, perform, probe_job, score_job
-from clients.probing import outcomes, probe
 from clients.settings import Settings
+from clients.work.probing import outcomes, probe
 
 DIGITS = {
     "family": "images",

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from clients import scoring
 from clients.data.dataset import Example, LabelSet, Shard
 from clients.jobs import Site
 from clients.models.language import LanguageModel
+from clients.work import scoring
 
 LONG = Example("Question:Who?\nAnswer:", "nobody that anyone in this town has ever met or heard of before")
 

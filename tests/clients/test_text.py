@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from clients import text
 from clients.data.dataset import Example
 from clients.jobs import Site
-from clients.text import IGNORED, Encoded
+from clients.models import text
+from clients.models.text import IGNORED, Encoded
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from clients import bits, scoring
+from clients.exact import bits
 from clients.jobs import Job, Served, Site, perform, score_job, train_job
-from clients.pooled import Term, Training, train
+from clients.work import scoring
+from clients.work.pooled import Term, Training, train
 
 TRAINING = Training(
     terms=(Term(clients=("u4", "u1")), Term(clients=("u6", "u1"), weight=0.5)), steps=2, batch=3, salient=0.5

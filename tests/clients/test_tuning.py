@@ -5,13 +5,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients import bits, digest, models, tuning
 from clients.data.dataset import Example, Shard
 from clients.errors import InputError
+from clients.exact import bits, digest
 from clients.jobs import Site
+from clients.models import loaders as models
 from clients.models.language import LanguageModel
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import LoraSpec, TuningSpec
+from clients.work import tuning
 
 KINDS = ("plain", "sign_fixed")
 

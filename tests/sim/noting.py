@@ -10,8 +10,9 @@ import numpy as np
 from clients.jobs import Job, Reply, open_site
 from clients.settings import Settings
 from sim.run import run_scenario
-from sim.scenario import Scenario
-from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
+from sim.scenario.model import Scenario
+from sim.scenario.workers import Kind, WorkersSpec
+from sim.workers.workers import InlineWorkers, Workers
 
 Noted = list[tuple[Job, dict[str, Any]]]
 

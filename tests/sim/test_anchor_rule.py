@@ -9,15 +9,16 @@ from test_families import CASES
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
-from clients.anchors import anchors, number
 from clients.errors import InputError
 from clients.jobs import open_site
-from sim import plan, room
+from clients.work.anchors import anchors, number
 from sim.forget import forget
-from sim.room import sizes_of
+from sim.life.system import strategies_of
+from sim.plan import needs as room
+from sim.plan import plan
+from sim.plan.needs import sizes_of
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.system import strategies_of
-from sim.verify import verify
 
 STRATEGIES: list[Any] = [
     {"cluster_average": {"clusters": 3, "by": "anchor"}},

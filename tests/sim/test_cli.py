@@ -63,9 +63,9 @@ def test_run_verify_forget_and_a_forged_state(cache: Path, tmp_path: Path) -> No
 import json, sys
 from pathlib import Path
 import numpy as np
-from sim.ledger import Ledger
-from sim.opening import open_run
-from sim.system import build
+from sim.life.ledger import Ledger
+from sim.life.saved import open_run
+from sim.life.system import build
 run = Path("runs/tiny")
 scenario, _, (record,) = open_run(run)
 system = build(scenario, 7, run / "state/7", load=True)

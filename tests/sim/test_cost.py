@@ -1,7 +1,7 @@
 """Costs: one after another chains add up, at the same time the longest counts."""
 
 from clients.jobs import Reply
-from sim.cost import Cost, of_reply
+from sim.life.cost import Cost, of_reply
 
 A = Cost(gradient_steps=6, parallel_steps=3, client_tunings=2, evaluations=1, seconds=1.5, bytes_down=10, bytes_up=100)
 B = Cost(gradient_steps=5, parallel_steps=5, client_tunings=1, evaluations=0, seconds=0.5, bytes_down=1, bytes_up=2)

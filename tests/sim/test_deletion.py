@@ -15,7 +15,8 @@ from clients.errors import WorkError
 from clients.jobs import Job, Reply, open_site
 from clients.settings import Settings
 from sim.run import run_scenario
-from sim.workers import InlineWorkers, Kind, Workers, WorkersSpec
+from sim.scenario.workers import Kind, WorkersSpec
+from sim.workers.workers import InlineWorkers, Workers
 
 Spoil = Callable[[Job, Reply], Reply]
 SMALL: dict[str, Any] = {

@@ -8,13 +8,13 @@ import pytest
 from test_run import summary_of
 from tiny_scenario import TINY, tiny
 
-from clients.bits import sign_vector
 from clients.errors import InputError
+from clients.exact.bits import sign_vector
 from clients.jobs import Wants, open_site, perform, tune_job
 from clients.models import tiny_gpt2
 from clients.models.tiny_clip import close_texts
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.verify import verify
 
 STRATEGIES = ["zero_shot", "local", "average", "sift_masks", "mask_only", {"clamu": {"clusters": 2, "steps": 2}}, "emr"]
 SMALL = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "steps": 4, "batch": 4}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clients import digest
 from clients.errors import InputError
-from sim.ledger import START, Ledger, read
+from clients.exact import digest
+from sim.life.ledger import START, Ledger, read
 
 
 def written(path: Path, records: int = 4) -> list[str]:

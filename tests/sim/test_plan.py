@@ -22,18 +22,21 @@ from tiny_scenario import MERGING, POOLED, TINY, tiny
 from clients.errors import InputError
 from clients.jobs import Site, Wants, open_site, perform, tune_job
 from clients.settings import TuningSpec
-from sim import cli, machine, plan, price, room
-from sim.calibration import Speeds, batch_size, calibrate, nearest
-from sim.price import Release, Work
-from sim.room import Need, Sizes, sizes_of
-from sim.scenario import Scenario
-from sim.system import strategies_of
-from strategies.additive import Additive
-from strategies.clusters import number
-from strategies.kept import Keeps
+from sim import cli
+from sim.life.system import strategies_of
+from sim.plan import machine, plan
+from sim.plan import needs as room
+from sim.plan import work as price
+from sim.plan.needs import Need, Sizes, sizes_of
+from sim.plan.speeds import Speeds, batch_size, calibrate, nearest
+from sim.plan.work import Release, Work
+from sim.scenario.model import Scenario
+from strategies.erase.zero_shot import ZeroShot
 from strategies.registry import REGISTRY
+from strategies.state.cluster_sums import Additive
+from strategies.state.clusters import number
+from strategies.state.kept import Keeps
 from strategies.strategy import Parameters
-from strategies.zero_shot import ZeroShot
 
 EVERYTHING: list[Any] = [
     *TINY["strategies"],

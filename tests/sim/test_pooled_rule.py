@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 
 from clients.data.dataset import Shard
 from clients.jobs import open_site
-from clients.tuning import tune
+from clients.work.tuning import tune
 from sim.cli import app
 from sim.forget import forget
+from sim.life.system import build
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.scenario_file import load_scenario
-from sim.stream import draw
-from sim.system import build
-from sim.verify import verify
-from strategies.clusters import number
-from strategies.sisa import checkpoint
+from sim.scenario.file import load_scenario
+from sim.stream.requests import draw
+from strategies.retrain.sisa import checkpoint
+from strategies.state.clusters import number
 
 NEGATED = ["negmerge", "best", "uniform", "ties", "magmax"]
 EXACT = ["central", "sisa", "apa"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from test_run import summary_of
 
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.scenario_file import load_scenario
-from sim.verify import verify
+from sim.scenario.file import load_scenario
 
 
 def test_tofu_with_a_pretrained_llama(tofu_folder: Path, stories_folder: Path, tmp_path: Path) -> None:

@@ -11,18 +11,18 @@ from noting import noted_run
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, tiny
 
-from clients import digest
 from clients.errors import InputError
-from clients.exact_sum import to_grid
+from clients.exact import digest
+from clients.exact.exact_sum import to_grid
 from clients.jobs import open_site
-from clients.tuning import tune
-from sim.deletion import price_of_tuning_again
+from clients.work.tuning import tune
 from sim.forget import forget
+from sim.life.deletion import price_of_tuning_again
+from sim.life.system import build
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.scenario_file import load_scenario
-from sim.system import build
-from sim.verify import verify
-from strategies import ties
+from sim.scenario.file import load_scenario
+from strategies.rebuild import ties
 
 STEPS = 3
 REBUILT = ["ties", "magmax", "breadcrumbs", "consensus", "tall", "tall_clusters", "emr", "emr_clusters"]

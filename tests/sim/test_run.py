@@ -12,15 +12,15 @@ import pytest
 import torch
 from tiny_scenario import TINY, tiny
 
-from clients import bits
 from clients.errors import InputError
-from clients.exact_sum import ExactSum
+from clients.exact import bits
+from clients.exact.exact_sum import ExactSum
 from clients.jobs import Site, open_site
-from clients.tuning import tune
-from sim import ledger
+from clients.work.tuning import tune
+from sim.life import ledger
+from sim.life.summary import read_rows
 from sim.run import run_scenario
-from sim.scenario_file import load_scenario
-from sim.summary import read_rows
+from sim.scenario.file import load_scenario
 
 LABELS = ["zero_shot", "local", "average", "sift_masks", "counts", "half", "mask_only", "clamu", "clamu_vectors",
           "clamu_random", "clamu_signs"]  # fmt: skip

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from clients.errors import InputError
-from sim.scenario import Scenario, schema
-from sim.scenario_file import find, load_scenario
+from sim.scenario.file import find, load_scenario
+from sim.scenario.model import Scenario, schema
 
 SHIPPED = ("quickstart", "tofu", "table", "tofu_gpt2xl", "sent140", "reddit", "stackoverflow", "clip_i", "clip_ii",
            "mnist_writers", "cifar10", "digits_unlearning")  # fmt: skip

@@ -12,12 +12,12 @@ from tiny_scenario import POOLED, tiny
 
 from clients.errors import InputError
 from clients.jobs import Job, open_site, train_job
-from clients.pooled import Term, Training
-from sim import price
-from sim.asking import MOST_TRAININGS, Asker, Trainings
+from clients.work.pooled import Term, Training
+from sim.life.asking import MOST_TRAININGS, Asker, Trainings
+from sim.life.system import build
+from sim.plan import work as price
 from sim.run import run_scenario
-from sim.system import build
-from sim.workers import InlineWorkers
+from sim.workers.workers import InlineWorkers
 
 COUNTED = ("gradient_steps", "parallel_steps", "client_tunings", "evaluations", "state_digest")
 STRATEGIES: list[Any] = [

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.scenario import StreamSpec
-from sim.stream import draw, population, releases
+from sim.scenario.model import StreamSpec
+from sim.stream.requests import draw, population, releases
 
 CLIENTS = tuple(f"u{i}" for i in range(30))
 

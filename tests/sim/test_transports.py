@@ -10,7 +10,8 @@ from test_unlearning import pictures
 from tiny_scenario import TINY, tiny
 
 from sim.run import run_scenario
-from sim.workers import WorkersSpec, one_ray
+from sim.scenario.workers import WorkersSpec
+from sim.workers.opening import one_ray
 
 SMALL: dict[str, Any] = {
     "strategies": ["local", {"average": {"alpha": [0.5, 1.0]}}, "sift_masks", {"clamu": {"clusters": 3, "steps": 2}}],

@@ -15,21 +15,25 @@ from tiny_scenario import tiny
 
 from clients.errors import InputError
 from clients.jobs import open_site, perform, probe_job
-from sim import membership, plan, price, room, unlearning
-from sim.calibration import Speeds
-from sim.compare import with_strategies
+from sim.attacks import gap as unlearning
+from sim.attacks import membership
+from sim.attacks.gap import Pooled, gap, measures
 from sim.forget import forget
-from sim.learning import learn, localize
-from sim.ledger import Ledger
-from sim.opening import open_run, open_system
-from sim.price import Work
-from sim.report import write_report
-from sim.report_unlearning import table
+from sim.life.learning import learn, localize
+from sim.life.ledger import Ledger
+from sim.life.saved import open_run, open_system
+from sim.life.system import build
+from sim.plan import needs as room
+from sim.plan import plan
+from sim.plan import work as price
+from sim.plan.speeds import Speeds
+from sim.plan.work import Work
+from sim.report.gap import table
+from sim.report.report import write_report
 from sim.run import run_scenario
-from sim.scenario import Scenario
-from sim.system import build
-from sim.unlearning import Pooled, gap, measures
-from sim.workers import open_workers
+from sim.scenario.model import Scenario
+from sim.study.compare import with_strategies
+from sim.workers.opening import open_workers
 
 POOL = {"steps": 3, "batch": 8}
 STRATEGIES: list[Any] = [

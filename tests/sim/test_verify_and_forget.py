@@ -10,10 +10,10 @@ from tiny_scenario import tiny
 
 from clients.errors import InputError
 from sim.forget import forget
+from sim.life.system import build
+from sim.proof.verify import verify
 from sim.run import run_scenario
-from sim.scenario_file import load_scenario
-from sim.system import build
-from sim.verify import verify
+from sim.scenario.file import load_scenario
 
 
 def current(run: Path) -> list[str]:

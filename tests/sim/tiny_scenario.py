@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sim.scenario import Scenario
+from sim.scenario.model import Scenario
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from updates import BOUNDS, SEED
 
-from strategies.kept import Keeps, Kept
+from strategies.state.kept import Keeps, Kept
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from updates import SEED, SIZE, vector
 
 from clients.errors import InputError
-from clients.exact_sum import to_grid
-from strategies.additive import Additive, Sums
-from strategies.clusters import number
+from clients.exact.exact_sum import to_grid
+from strategies.state.cluster_sums import Additive, Sums
+from strategies.state.clusters import number
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 ALL = [

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from updates import SEED, SIZE, anchor, departures
 
-from clients import digest
 from clients.errors import InputError
+from clients.exact import digest
 from clients.jobs import Job, Reply, Served
-from clients.pooled import Training
-from strategies.apa import Apa, ApaParameters
-from strategies.clusters import number
-from strategies.kept import Kept
+from clients.work.pooled import Training
+from strategies.retrain.apa import Apa, ApaParameters
+from strategies.state.clusters import number
+from strategies.state.kept import Kept
 
 CLIENTS = tuple("abcdefghijkl")
 Make = Callable[..., Kept]

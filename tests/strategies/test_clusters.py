@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies import clusters
+from strategies.state import clusters
 
 NAMES = [f"u{i}" for i in range(9)]
 GROUPS = [["u0", "u3", "u6"], ["u1", "u4", "u7"], ["u2", "u5", "u8"]]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from updates import BOUNDS, SEED, SIZE, anchor, reply, vector
 
-from clients import bits
 from clients.errors import InputError
+from clients.exact import bits
 from clients.jobs import Job, Reply, Served
-from strategies import breadcrumbs, clusters, consensus, emr, magmax, streaming, tall, ties
-from strategies.kept import Keeps, Kept
+from strategies.rebuild import breadcrumbs, consensus, emr, magmax, tall, ties
 from strategies.registry import REGISTRY
+from strategies.state import clusters, streaming
+from strategies.state.kept import Keeps, Kept
 from strategies.strategy import DERIVES, Ask, Strategy
 
 Make = Callable[..., Kept]

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from updates import BOUNDS, SEED, reply, vector
 
-from clients import bits
 from clients.errors import InputError
+from clients.exact import bits
 from clients.jobs import Reply
-from strategies.additive import Additive
-from strategies.kept import Keeps, Kept
+from strategies.state.cluster_sums import Additive
+from strategies.state.kept import Keeps, Kept
 
 ADDITIVE = (
     Additive(of="vectors", clusters=2),

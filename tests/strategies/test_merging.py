@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clients import bits
-from strategies import breadcrumbs, consensus, emr, magmax, streaming, tall, ties
-from strategies.streaming import Row
+from clients.exact import bits
+from strategies.rebuild import breadcrumbs, consensus, emr, magmax, tall, ties
+from strategies.state import streaming
+from strategies.state.streaming import Row
 
 # Small multiples of 2^-10: every sum and ratio below is the same in fp32 and in float64, so equal means equal.
 GRAINS = st.integers(-8, 8).map(lambda number: number / 1024)

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from updates import SEED, SIZE, departures
 
-from clients import digest
+from clients.exact import digest
 from clients.jobs import Job, Reply, Served
-from clients.pooled import Training
-from strategies import magmax, negmerge, ties
-from strategies.clusters import number
-from strategies.kept import Kept
-from strategies.negmerge import NegMergeParameters, choose, consensus, fold, variants
+from clients.work.pooled import Training
+from strategies.edit import negmerge
+from strategies.edit.negmerge import NegMergeParameters, choose, consensus, fold, variants
+from strategies.rebuild import magmax, ties
 from strategies.registry import REGISTRY
+from strategies.state.clusters import number
+from strategies.state.kept import Kept
 from strategies.strategy import Strategy
 
 CLIENTS = tuple("abcdefghijkl")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from updates import SEED, reply
 
-from clients import digest
 from clients.errors import InputError
+from clients.exact import digest
 from clients.jobs import Job, Reply, Served
-from strategies.kept import Keeps, Kept
 from strategies.registry import REGISTRY
 from strategies.scale import not_behind, race
+from strategies.state.kept import Keeps, Kept
 
 Make = Callable[..., Kept]
 Table = dict[str, dict[tuple[str, float], float]]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from updates import BOUNDS, SEED, SIZE, reply, vector
 
-from clients import bits
 from clients.errors import InputError
+from clients.exact import bits
 from clients.jobs import Job, Reply, Served
-from strategies.kept import Kept
 from strategies.registry import REGISTRY
+from strategies.state.kept import Kept
 from strategies.strategy import Strategy
 
 CLIENTS = ("a", "b", "c", "d")

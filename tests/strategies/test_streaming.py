@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from clients.errors import InputError
-from strategies import streaming
+from strategies.state import streaming
 
 
 @given(st.integers(0, 200_000), st.integers(0, 200_000))

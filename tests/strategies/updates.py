@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from clients import bits, digest
-from clients.exact_sum import to_grid
+from clients.exact import bits, digest
+from clients.exact.exact_sum import to_grid
 from clients.jobs import Reply
-from strategies.kept import Keeps
+from strategies.state.kept import Keeps
 
 SIZE, SEED = 37, 5  # not a multiple of 8
 BOUNDS = (0, 10, 37)

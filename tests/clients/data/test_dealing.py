@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clients.data.dataset import Example
 from clients.data.dealing import by_column, by_partitioner, choose, label_subsets, shard
-from clients.data_specs import Dealt, Partitioner
+from clients.data.specs import Dealt, Partitioner
 from clients.errors import InputError
 
 LABELS = [f"label {row // 20}" for row in range(120)]  # six labels, sorted

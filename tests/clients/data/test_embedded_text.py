@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from clients import data
 from clients.data import forum, microblog
-from clients.data_specs import RedditData, Sent140Data
+from clients.data import loaders as data
+from clients.data.specs import RedditData, Sent140Data
 
 ROOT = Path(__file__).resolve().parents[3]
 

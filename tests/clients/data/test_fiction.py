@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from clients import data
+from clients.data import loaders as data
 from clients.data.dataset import Dataset
-from clients.data_specs import FictionData
+from clients.data.specs import FictionData
 from clients.errors import InputError
 from clients.jobs import Site
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clients import data
 from clients.data import digits, images
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, Shard
-from clients.data_specs import ImageData
+from clients.data.specs import ImageData
 from clients.errors import InputError
 
 LETTERS = ["a_b", "c", "d", "e", "f", "g"]

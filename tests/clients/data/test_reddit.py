@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from clients import data
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, LabelSet
 from clients.data.reddit import BOT
-from clients.data_specs import RedditData
+from clients.data.specs import RedditData
 from clients.errors import InputError
 
 COMMENTS = [  # author, subreddit, body

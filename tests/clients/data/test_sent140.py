@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from clients import data
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet
-from clients.data_specs import Sent140Data
+from clients.data.specs import Sent140Data
 from clients.errors import InputError
 
 TWEETS = [  # user, sentiment, text

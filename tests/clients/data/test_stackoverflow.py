@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from clients import data
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet
+from clients.data.specs import StackOverflowData
 from clients.data.stackoverflow import plain_text
-from clients.data_specs import StackOverflowData
 from clients.errors import InputError
 
 POSTS: list[tuple[int | None, list[str], str]] = [  # user, tags, body

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from clients.data import table
 from clients.data.dataset import Dataset, Example
-from clients.data_specs import TableData
+from clients.data.specs import TableData
 from clients.errors import InputError
 from clients.jobs import open_site
 from clients.settings import Settings

@@ -3,9 +3,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clients import data
+from clients.data import loaders as data
 from clients.data.dataset import Example
-from clients.data_specs import TofuData
+from clients.data.specs import TofuData
 from clients.errors import InputError
 
 

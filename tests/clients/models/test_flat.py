@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clients import models, text
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
 from clients.jobs import Site
+from clients.models import loaders as models
+from clients.models import text
 from clients.models.language import LanguageModel
 from clients.settings import ModelSpec
 

@@ -21,11 +21,11 @@ from tiny_models import (
 )
 from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoTokenizer, CLIPModel
 
-from clients import tuning
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
 from clients.models.image import decoded
 from clients.settings import TuningSpec
+from clients.work import tuning
 
 Folder = Callable[[str], Path]
 ALL = (*ANIMAL_PICTURES, *SHAPE_PICTURES)

@@ -12,11 +12,14 @@ import torch
 from tiny_models import FREE, LABELLED, LABELS, SENTIMENT, TEXTS, loaded
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from clients import data, models, text, tuning
+from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
 from clients.jobs import Served, Site, Wants, perform, score_job, tune_job
+from clients.models import loaders as models
+from clients.models import text
 from clients.settings import Settings, TuningSpec
+from clients.work import tuning
 
 Folder = Callable[[str], Path]
 KINDS = ("gpt2", "llama", "t5")

@@ -18,11 +18,12 @@ from transformers import (
     CLIPModel,
 )
 
-from clients import bits, tuning
 from clients.data.dataset import Dataset, Shard
 from clients.errors import InputError
+from clients.exact import bits
 from clients.models.lora import add_adapters
 from clients.settings import LoraSpec, TuningSpec
+from clients.work import tuning
 
 Folder = Callable[[str], Path]
 SHARDS = {"clip": Shard("a", ANIMAL_PICTURES), "vit": Shard("a", ANIMAL_PICTURES)}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tiny_models import ONE_SET, loaded
 
-from clients.augment import augmented
 from clients.data.dataset import Example
-from clients.pooled import Term, Training, train
 from clients.settings import TuningSpec
+from clients.work.augment import augmented
+from clients.work.pooled import Term, Training, train
 
 SPEC = TuningSpec(lr=0.01)
 PLAIN = Training(terms=(Term(clients=("a",)),), steps=3, batch=3, order=4)

@@ -19,7 +19,7 @@ from transformers import (
 
 from clients.data.dataset import Dataset
 from clients.errors import InputError
-from clients.models import opening
+from clients.models import pretrained as opening
 from clients.settings import ModelSpec
 
 Folder = Callable[[str], Path]
@@ -122,7 +122,7 @@ def test_positions_of_a_model(folder_of_kind: Folder) -> None:
 def test_a_device_that_is_not_there(folder_of_kind: Folder) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    from clients import models
+    from clients.models import loaders as models
 
     with pytest.raises(InputError, match=r"workers\.gpus: PyTorch finds no GPU here; set workers\.gpus: 0"):
         models.load(ModelSpec(base=str(folder_of_kind("gpt2"))), FREE, "cuda")

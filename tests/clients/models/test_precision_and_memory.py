@@ -11,10 +11,10 @@ import torch
 from tiny_models import ANIMAL_PICTURES, FREE, LABELLED, LABELS, ONE_SET, SHAPE_PICTURES, TEXTS, TWO_SETS, loaded
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from clients import tuning
 from clients.data.dataset import Dataset, Shard
 from clients.errors import InputError
 from clients.settings import TuningSpec
+from clients.work import tuning
 
 Folder = Callable[[str], Path]
 # kind, data, options

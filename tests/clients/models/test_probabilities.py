@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny_models import FREE, LABELLED, ONE_SET, TWO_SETS, clip_logits, loaded
 
-from clients import scoring
 from clients.data.dataset import Dataset, Shard
-from clients.models import BaseModel
+from clients.models.flat import BaseModel
+from clients.work import scoring
 
 Folder = Callable[[str], Path]
 KINDS: list[tuple[str, Dataset, dict[str, Any]]] = [

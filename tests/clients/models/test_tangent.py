@@ -11,10 +11,10 @@ from test_precision_and_memory import IDS, MODELS, examples_of
 from tiny_models import FREE, LABELLED, LABELS, ONE_SET, TEXTS, loaded
 
 from clients.data.dataset import Dataset, Example
-from clients.determinism import deterministic
 from clients.errors import InputError
-from clients.pooled import Term, Training, train, try_linear
+from clients.exact.determinism import deterministic
 from clients.settings import TuningSpec
+from clients.work.pooled import Term, Training, train, try_linear
 
 Folder = Callable[[str], Path]
 EVERY = pytest.mark.parametrize(("kind", "dataset", "options"), MODELS, ids=IDS)

@@ -10,10 +10,10 @@ import torch
 from tiny_models import FREE, LABELLED, LABELS, SENTIMENT, TEXTS, loaded
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from clients import tuning
 from clients.data.dataset import Dataset, LabelSet, Shard
 from clients.errors import InputError
 from clients.settings import TuningSpec
+from clients.work import tuning
 
 Folder = Callable[[str], Path]
 KINDS = ("gpt2", "llama", "t5")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from clients import models
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
 from clients.jobs import Site
+from clients.models import loaders as models
 from clients.models import tiny_gpt2
 from clients.models.cache import cache_folder
 from clients.models.tiny_gpt2 import folder_of

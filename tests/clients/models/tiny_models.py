@@ -24,8 +24,8 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from clients import models
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
+from clients.models import loaders as models
 from clients.models.image import decoded
 from clients.models.tiny_clip import close_texts, image_processor
 from clients.models.tiny_gpt2 import train_tokenizer

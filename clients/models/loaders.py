@@ -1,0 +1,130 @@
+"""Base models, flat: what is tuned, scored and masked. ``load`` opens the one that a scenario names.
+
+flat             what every kind shares: tunable parameters as one buffer, gradients, precision
+language         causal and encoder-decoder language models under their LM head
+classifier       what models with a classification head share
+text_classifier  language models under one
+image            CLIP under class prompts, and image classifiers
+lora             low-rank adapters, for any of them
+opening          models by hub id or folder
+tiny_gpt2, tiny_clip, resnet   embedded ones, made by ``pretraining`` and kept in the ``cache``
+"""
+
+from typing import Any
+
+import torch
+
+from clients.data.dataset import Dataset
+from clients.errors import InputError
+from clients.models import pretrained as opening
+from clients.models import resnet, tiny_clip, tiny_gpt2
+from clients.models.classifier import fresh_head
+from clients.models.flat import BaseModel, Layout
+from clients.models.image import Classifier, ImageModel, clip_model, head_of
+from clients.models.language import EncoderDecoder, LanguageModel
+from clients.models.lora import add_adapters
+from clients.models.text_classifier import TextClassifier
+from clients.settings import RESNET_18, TINY_CLIP, TINY_GPT2, ModelSpec
+
+__all__ = ["BaseModel", "Layout", "load"]
+
+
+def load(spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
+    """The base model of a scenario.
+
+    Raises:
+        InputError: it cannot be opened, or does not fit the data or the scenario.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("workers.gpus: PyTorch finds no GPU here; set workers.gpus: 0")
+    if spec.base in (TINY_CLIP, RESNET_18) and not dataset.pictures:
+        raise InputError(
+            f"model.base: {spec.base} looks at pictures, and the data are texts; take {TINY_GPT2} or another LM"
+        )
+    if spec.base == TINY_GPT2 and dataset.pictures:
+        raise InputError(f"model.base: {TINY_GPT2} reads texts, and the data are pictures; take {TINY_CLIP} or {RESNET_18}")
+    where = _where(spec, dataset)
+    kind = opening.kind_of(where, spec)
+    pictures = kind in ("clip", "classifier")
+    if pictures != dataset.pictures:
+        wants, has = ("pictures", "texts") if pictures else ("texts", "pictures")
+        raise InputError(f"model.base: {spec.base} is {opening.SAID[kind]}, which takes {wants}; the data are {has}")
+    return _image_model(where, kind, spec, dataset, device) if pictures else _text_model(where, kind, spec, dataset, device)
+
+
+def _where(spec: ModelSpec, dataset: Dataset) -> str:
+    """Folder or hub id; an embedded model is made now if it is not in the cache."""
+    if spec.base == TINY_GPT2:
+        return str(tiny_gpt2.tiny_gpt2(spec.tiny, dataset.public, bool(dataset.label_sets)))
+    if spec.base == TINY_CLIP:
+        return str(tiny_clip.tiny_clip(spec.tiny_clip, dataset))
+    if spec.base == RESNET_18:
+        return str(resnet.resnet_18(spec.resnet, dataset))
+    return opening.located(spec.base)
+
+
+def _text_model(where: str, kind: opening.Kind, spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
+    if spec.head != "own" and not dataset.label_sets:
+        raise InputError(
+            f"model.head: {spec.head} needs labels, and the answers of these data are free text; set model.head: own"
+        )
+    tokenizer = opening.open_tokenizer(where, spec)
+    module = opening.open_module(where, kind, spec)
+    opening.check_text(module, tokenizer, spec, dataset.label_sets)
+    _adapt(module, spec, module.get_output_embeddings())
+    if spec.head != "own":
+        return TextClassifier(module, tokenizer, spec, device, dataset.label_sets)
+    model = EncoderDecoder if kind == "encoder-decoder" else LanguageModel
+    return model(module, tokenizer, spec, device, dataset.label_sets)
+
+
+def _image_model(where: str, kind: opening.Kind, spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
+    processor = opening.open_processor(where, spec)
+    module = opening.open_module(where, kind, spec)
+    if kind == "clip":
+        if spec.head == "fresh":
+            raise InputError(
+                "model.head: CLIP's head are its class prompts; set model.head: own, or take an image classifier"
+            )
+        tokenizer = opening.open_tokenizer(where, spec)
+        made = clip_model(module, tokenizer, dataset.label_sets)
+        _adapt(made.clip.vision_model, spec, None)
+        return ImageModel(made, processor, tokenizer, spec, device, dataset.label_sets)
+    _set_head(module, spec, dataset)
+    _adapt(module, spec, head_of(module))
+    return ImageModel(Classifier(module), processor, None, spec, device, dataset.label_sets)
+
+
+def _adapt(module: Any, spec: ModelSpec, head: torch.nn.Module | None) -> None:
+    if spec.lora is not None:
+        if spec.dtype == "bfloat16":  # what is not tuned needs no float32
+            module.to(torch.bfloat16)
+        add_adapters(module, spec.lora, head)
+
+
+def _set_head(classifier: Any, spec: ModelSpec, dataset: Dataset) -> None:
+    """Check that an image classifier has the classes of the data, in their order, or give it a fresh head.
+
+    Classes that have the data's names are put into the data's order; others are taken as they come.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    names = [label for key in sorted(dataset.label_sets) for label in dataset.label_sets[key].labels]
+    labels = len(names)
+    if spec.head == "labels":
+        raise InputError("model.head: labels needs a text encoder or LM head; an image classifier takes own or fresh")
+    if spec.head == "fresh":
+        old = head_of(classifier)
+        name = next(name for name, module in classifier.named_modules() if module is old)
+        classifier.set_submodule(name, fresh_head(int(old.in_features), labels, bias=True))
+        classifier.config.num_labels = labels
+    elif classifier.config.num_labels != labels:
+        raise InputError(
+            f"model.base: {spec.base} tells {classifier.config.num_labels} classes apart, the data have {labels}; "
+            "set model.head: fresh"
+        )
+    elif set(own := [classifier.config.id2label[number] for number in range(labels)]) == set(names):
+        order, head = [own.index(name) for name in names], head_of(classifier)
+        for parameter in head.parameters():
+            parameter.data = parameter.data[order]

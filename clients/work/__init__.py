@@ -1,0 +1,1 @@
+"""What a client does: tuning, masks, pooled training, scoring, probing."""

@@ -1,0 +1,62 @@
+"""What a served model, or several together, say of every single example of a client: what attacks on membership read.
+
+A part (``train``, ``validation``) is probed as fp64 [2, examples]: row 0 holds the probability of the true answer, row 1
+what the example scores: 1 where the right label has the highest probability, else 0; where answers are free text, the answer
+probability itself.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from clients.data.dataset import Shard
+from clients.exact.determinism import deterministic
+from clients.models.flat import BaseModel
+from clients.work.scoring import votes
+
+PARTS = ("train", "validation")
+
+
+def probe(model: BaseModel, shard: Shard) -> dict[str, np.ndarray]:
+    """Each part of a shard under the model's current parameters."""
+    return _probed(model, shard, [None])
+
+
+def probe_together(
+    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool = False
+) -> dict[str, np.ndarray]:
+    """Each part of a shard under several models, each fp32 [d], that answer with the mean of their probabilities, or vote:
+    the share of votes then stands in the place of a probability."""
+    return _probed(model, shard, thetas, vote)
+
+
+def _probed(
+    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray | None], vote: bool = False
+) -> dict[str, np.ndarray]:
+    found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
+        part: [] for part, examples in zip(PARTS, (shard.train, shard.validation), strict=True) if examples
+    }
+    with deterministic():
+        for theta in thetas:
+            if theta is not None:
+                model.assign(theta)
+            for part, answers in found.items():
+                probabilities, right = model.probabilities(getattr(shard, part))
+                answers.append((votes(probabilities) if vote else probabilities, right))
+    probed = {part: np.empty((2, 0)) for part in PARTS}
+    for part, answers in found.items():
+        mean = np.mean([probabilities for probabilities, _ in answers], axis=0)
+        probed[part] = outcomes(mean, answers[0][1])
+    return probed
+
+
+def outcomes(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Both rows of a part.
+
+    Args:
+        probabilities: of every label, float64 [examples, labels]; a single column is the answer probability of free text.
+        right: the true label's column, int64 [examples].
+    """
+    confidence = probabilities[np.arange(len(right)), right]
+    scored = confidence if probabilities.shape[1] == 1 else probabilities.argmax(1) == right
+    return np.stack([confidence, scored])

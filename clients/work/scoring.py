@@ -1,0 +1,53 @@
+"""How well a served model, or several together, do on a client's data: the mean over its examples."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from clients.data.dataset import Shard
+from clients.errors import InputError
+from clients.exact.determinism import deterministic
+from clients.models.flat import BaseModel
+
+Part = Literal["evaluated", "train"]
+"""Of a shard: what is evaluated, or what is trained on; the same where there is no validation part."""
+
+
+def score(model: BaseModel, shard: Shard, part: Part = "evaluated") -> float:
+    """Score of the model as it stands on a part of a shard, between 0 and 1."""
+    with deterministic():
+        values = model.values(getattr(shard, part))
+    return math.fsum(values) / len(values)
+
+
+def score_together(
+    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool = False, part: Part = "evaluated"
+) -> float:
+    """Score of several models, each fp32 [d], that answer with the mean of their probabilities, or vote.
+
+    The label with most votes wins; in both ways the lowest label number of equals.
+    """
+    total: np.ndarray | float = 0.0
+    count = 0
+    with deterministic():
+        for theta in thetas:
+            model.assign(theta)
+            probabilities, right = model.probabilities(getattr(shard, part))
+            total, count = total + (votes(probabilities) if vote else probabilities), count + 1
+    mean = np.asarray(total) / count
+    values = mean[:, 0] if mean.shape[1] == 1 else (mean.argmax(1) == right)
+    return math.fsum(values) / len(values)
+
+
+def votes(probabilities: np.ndarray) -> np.ndarray:
+    """1 for each example's most probable label (the lowest number of equals), else 0; float64 [examples, labels].
+
+    Raises:
+        InputError: answers are free text.
+    """
+    labels = probabilities.shape[1]
+    if labels == 1:
+        raise InputError("a vote needs labels to vote for; these answers are free text")
+    return np.eye(labels)[probabilities.argmax(1)]

@@ -1,0 +1,113 @@
+"""Deterministic fine-tuning of one client, plain or sign-fixed.
+
+Plain: Adam on the client's shard. Sign-fixed (SIFT-Masks, arXiv 2504.04626): a sign vector v ∈ {−1,+1}^d is drawn from a
+seed before any training and shared by all; after each optimizer step every entry with τ⊙v ≤ 0 goes back to θ0.
+Deviations: the paper's pseudocode draws v from {0,1} and lists the projection before the step; this follows its prose
+(±1, after the step). Adam's moments are not reset by the projection. Dropout is off.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from clients.data.dataset import Shard
+from clients.errors import InputError
+from clients.exact import bits, digest
+from clients.exact.determinism import deterministic, environment
+from clients.models.flat import BaseModel
+from clients.settings import TuningKind, TuningSpec
+
+# Of the model section; the rest is in the base model's digest or in the names of what is tuned.
+RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
+PROJECTED_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A client's task vector (fp32 [d]), the digest of the recipe it follows from, and what it took."""
+
+    vector: np.ndarray
+    recipe: str
+    steps: int
+    tokens: int
+    loss: float
+
+
+def recipe_digest(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> str:
+    """Digest of everything that decides a task vector's bits."""
+    return digest.of_json(
+        {
+            "base": model.digest,
+            "tuned": digest.of_json(model.layout.names),
+            "model": model.spec.model_dump(mode="json", include=RECIPE),
+            "shard": shard.digest(),
+            "kind": kind,
+            "tuning": spec.model_dump(mode="json"),
+            "seed": seed,
+            "environment": environment(model.device),
+        }
+    )
+
+
+def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> Tuned:
+    """Fine-tune the base model on a shard; the model is left at its pretrained values.
+
+    Raises:
+        InputError: the loss or the task vector is not finite.
+    """
+    with deterministic():
+        model.reset()
+        encoded = model.encode(shard.train)
+        rows_of_steps = batches(len(encoded), spec.batch, spec.steps, [seed, shard.client])
+        parameter = torch.nn.Parameter(model.flat)
+        parameter.grad = model.grad
+        optimizer = torch.optim.Adam([parameter], lr=spec.lr, betas=spec.betas, eps=spec.eps)
+        signs = (
+            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(torch.int8).to(model.device)
+            if kind == "sign_fixed"
+            else None
+        )
+        loss, tokens = float("nan"), 0
+        for rows in rows_of_steps:
+            batch = [encoded[row] for row in rows]
+            model.grad.zero_()
+            loss = model.accumulate(batch, spec.micro_batch)
+            optimizer.step()
+            if signs is not None:
+                _project(model.flat, model.theta0, signs)
+            tokens += sum(e.tokens for e in batch)
+        vector = (model.flat - model.theta0).cpu().numpy()
+        model.reset()
+    if not np.isfinite(loss) or not np.isfinite(vector).all():
+        raise InputError(f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}")
+    return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(rows_of_steps), tokens, loss)
+
+
+@torch.no_grad()
+def _project(flat: torch.Tensor, theta0: torch.Tensor, signs: torch.Tensor) -> None:
+    """Set entries that left θ0 against their sign back to θ0: v ⊙ max(v ⊙ θ, v ⊙ θ0), which is exact, since v is ±1.
+
+    In blocks, since temporaries of d would cost a large model half as much memory again.
+    """
+    for start in range(0, flat.numel(), PROJECTED_AT_ONCE):
+        part = slice(start, start + PROJECTED_AT_ONCE)
+        sign, theta = signs[part].to(flat.dtype), flat[part]
+        torch.maximum(theta.mul_(sign), theta0[part] * sign, out=theta)
+        theta.mul_(sign)
+
+
+def batches(examples: int, batch: int | Literal["full"], steps: int, key: list[object]) -> list[list[int]]:
+    """Rows of each step: all of them, or slices of per-epoch shuffles seeded by the key, JSON values."""
+    if batch == "full" or batch >= examples:
+        return [list(range(examples))] * steps
+    order = torch.Generator().manual_seed(int(digest.of_json(key)[:15], 16))
+    found: list[list[int]] = []
+    rows: list[int] = []
+    while len(found) < steps:
+        if len(rows) < batch:
+            rows += torch.randperm(examples, generator=order).tolist()
+        found.append(rows[:batch])
+        rows = rows[batch:]
+    return found

@@ -1,0 +1,1 @@
+"""What an adversary sees: the gap to retraining, and membership."""

@@ -1,0 +1,111 @@
+"""The gap to retraining, as papers on unlearning in classifiers report it (``audit: gap``): after the stream, every client's
+served model is shown its own training and validation examples, and the answers are pooled over all examples.
+
+    retained, forgotten, test   accuracy on training examples of members, on those of the forgotten, and on the validation
+                                examples of all clients; where answers are free text, their mean probability
+    mia                         share of the forgotten training examples that an attack takes for non-members: ``membership``
+    auc                         the same question without a threshold: confidence of forgotten against test examples
+    gap                         mean over retained, forgotten, test and mia of |this strategy − retrained|
+
+Retrained is the run's first ``central`` strategy. All this follows from what is served and from who is a member alone, so
+an exact strategy shows the numbers of a system that never had the forgotten. It is no part of any strategy's price.
+Deviation: strategies that search a scale do so on the same validation examples, for there is no third part.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clients.data.dataset import Dataset
+from clients.errors import InputError
+from clients.jobs import probe_job
+from clients.work.probing import PARTS
+from sim.attacks import membership
+from sim.life.evaluation import replies_of
+from sim.life.ledger import Ledger
+from sim.life.system import System
+from sim.scenario.model import GAP_REFERENCE, Scenario
+from sim.terminal import phase
+from sim.workers.workers import Workers
+from strategies.scale import CLIENTS_PER_JOB
+
+COMPARED = ("retained", "forgotten", "test", "mia")
+MEASURED = (*COMPARED, "auc", "gap")
+
+Measures = dict[str, float | None]
+Probed = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Outcomes (``clients.work.probing``) of all examples of a split, fp64 [2, examples]."""
+
+    retained: np.ndarray
+    forgotten: np.ndarray
+    test: np.ndarray
+
+
+def check(dataset: Dataset, scenario: Scenario) -> None:
+    """InputError if the gap is asked for and there are no test examples."""
+    if "gap" in scenario.audit and not any(shard.validation for shard in dataset.shards):
+        raise InputError("audit: gap needs validation examples, and no client has any; data.validation has to be larger")
+
+
+def measure(system: System, forgotten: Sequence[str], workers: Workers, ledger: Ledger) -> dict[str, Measures]:
+    """The measures of every strategy as it stands, by label; also written into the ledger."""
+    jobs = len(system.strategies) * math.ceil((len(system.joining) + len(system.unseen)) / CLIENTS_PER_JOB)
+    with phase("measuring the gap to retraining", jobs) as done:
+        pooled = {label: _pooled(system, label, forgotten, workers, done) for label in system.strategies}
+    reference = next(spec.label for spec in system.scenario.strategies if spec.strategy == GAP_REFERENCE)
+    found = {label: measures(each, system.seed) for label, each in pooled.items()}
+    found = {label: each | {"gap": gap(each, found[reference])} for label, each in found.items()}
+    ledger.append("gap", seed=system.seed, reference=reference, strategies=found)
+    return found
+
+
+def measures(pooled: Pooled, seed: int) -> Measures:
+    """Everything but the gap; None where a split has no examples."""
+    (retained, _), (forgotten, _), (test, _) = pooled.retained, pooled.forgotten, pooled.test
+    return {
+        **{split: _mean(getattr(pooled, split)[1]) for split in ("retained", "forgotten", "test")},
+        "mia": membership.efficacy(retained, test, forgotten, seed),
+        "auc": membership.auc(forgotten, test),
+    }
+
+
+def gap(mine: Measures, retrained: Measures) -> float | None:
+    """Mean absolute difference over ``COMPARED``; None where one of them has no value."""
+    pairs = [(mine[key], retrained[key]) for key in COMPARED]
+    differences = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    return math.fsum(differences) / len(COMPARED) if len(differences) == len(COMPARED) else None
+
+
+def over_seeds(
+    records: Sequence[dict[str, Any]], label: str, fold: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    """A strategy's measures, folded over the records of the seeds; None where one seed has none."""
+    values = {key: [record["unlearning"][label][key] for record in records] for key in MEASURED}
+    return {key: None if None in each else fold(each) for key, each in values.items()}
+
+
+def _pooled(system: System, label: str, forgotten: Sequence[str], workers: Workers, done: Callable[[], None]) -> Pooled:
+    """Outcomes under what a strategy serves; a client who is neither a member nor forgotten gives test examples alone."""
+    members, gone, clients = system.kept_of(label).members, set(forgotten), (*system.joining, *system.unseen)
+    found: dict[str, Probed] = {part: {} for part in PARTS}
+    for reply in replies_of(system, label, clients, probe_job, workers, done):
+        for client in reply.clients:
+            for part in PARTS:
+                found[part][client] = reply.arrays[f"{part}/{client}"]
+    stayed, left = ([client for client in clients if client in split] for split in (members, gone))
+    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["validation"], clients))
+
+
+def _joined(probed: Probed, clients: Iterable[str]) -> np.ndarray:
+    return np.concatenate([np.empty((2, 0)), *(probed[client] for client in clients)], axis=1)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return math.fsum(values) / len(values) if len(values) else None

@@ -1,0 +1,23 @@
+"""The ServerApp of ``flwr run .``: a door to the same run that the command plays, over the nodes of a Grid."""
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from sim.plan.needs import check_room
+from sim.run import new_folder, run_scenario
+from sim.scenario.file import load_scenario
+from sim.workers.flower import on_grid
+
+server_app = ServerApp()
+
+
+@server_app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a whole scenario under ``flwr run .``; its config names the scenario and the folder to write."""
+    out = str(context.run_config["out"])
+    scenario = load_scenario(str(context.run_config["scenario"]))
+    folder = new_folder(scenario, Path(out) if out else None)
+    check_room(scenario, folder)
+    run_scenario(scenario, folder, on_grid(grid))

@@ -1,0 +1,1 @@
+"""Prices before anything runs: work, speeds, and the room on this machine."""

@@ -1,0 +1,118 @@
+"""How fast client work is on this machine, measured in this process before a scenario runs.
+
+Two clients of about the mean size are tuned for a few steps under each tuning rule, and one is scored. A second tuning with
+more steps tells what a step takes and what a client takes beside its steps. Both are put on the mean client by the number of
+its examples; tokens are those of encoded examples (of labels that are ranked, only the right one).
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clients.data.dataset import Shard
+from clients.errors import WorkError
+from clients.jobs import Job, Reply, Served, Site, perform, score_job, tune_job
+from clients.settings import TuningSpec
+from sim.life.system import Rule, strategies_of
+from sim.plan import machine
+from sim.plan.needs import Sizes, keeps_of
+from sim.scenario.model import Scenario
+from strategies.state.kept import Keeps
+
+MORE_STEPS = 4
+LONG = 5.0
+"""Seconds of one step from which it is not worth to warm up and measure again."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What a client of the mean size takes on one worker.
+
+    Attributes:
+        joining: seconds of a tuning beside its steps, by tuning rule.
+        step: seconds of a gradient step, likewise.
+        score: seconds of scoring one served model.
+        step_examples: examples of a step, on average over all clients.
+        example_tokens: tokens of one of them.
+        score_tokens: tokens that a scoring passes through the model.
+        peak: the most memory that this process has needed for it, in bytes.
+        whole: how many times as many examples clients have in all as are scored.
+    """
+
+    joining: Mapping[Rule, float]
+    step: Mapping[Rule, float]
+    score: float
+    step_examples: float
+    example_tokens: float
+    score_tokens: float
+    peak: int
+    whole: float = 1.0
+
+
+def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Speeds]:
+    """Measure; also the sizes with what only shows in the work.
+
+    Raises:
+        WorkError: a client cannot be tuned or scored.
+    """
+    shards, tuning = site.dataset.shards, scenario.tuning
+    mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
+    typical = nearest(shards, tuning, mean)
+    larger = mean / statistics.fmean(batch_size(shard, tuning) for shard in typical)
+    keeps = {rule: each for rule, each in keeps_of(strategies_of(scenario, site.settings.seed)).items() if rule is not None}
+    joining: dict[Rule, float] = {}
+    step: dict[Rule, float] = {}
+    for count in {count for each in keeps.values() for count in each.anchors}:
+        site.anchors_of(count)  # once a process: no part of what a client takes
+    for rule in keeps or {"plain": Keeps()}:  # training on pooled data takes plain steps without a rule
+        each, beside, width = _tuning_seconds(site, typical, rule, keeps.get(rule, Keeps()))
+        step[rule], joining[rule] = larger * each, larger * beside
+        sizes = replace(sizes, features=max(sizes.features, width))
+    tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
+    score, score_tokens = _scoring(site, typical[0])
+    whole = sum(len(s.train) + len(s.validation) for s in shards) / sum(len(s.evaluated) for s in shards)
+    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole)
+
+
+def batch_size(shard: Shard, tuning: TuningSpec) -> int:
+    """Examples of one gradient step."""
+    return len(shard.train) if tuning.batch == "full" else min(tuning.batch, len(shard.train))
+
+
+def nearest(shards: Sequence[Shard], tuning: TuningSpec, mean: float) -> list[Shard]:
+    """The two clients, or the one there is, whose batches are nearest to the mean."""
+    return sorted(shards, key=lambda shard: (abs(batch_size(shard, tuning) - mean), shard.client))[:2]
+
+
+def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: Rule, keeps: Keeps) -> tuple[float, float, int]:
+    """Seconds of a step and of a tuning beside its steps, per client, and the width of its features."""
+    assert rule is not None
+    job = tune_job([shard.client for shard in shards], rule, keeps.wants())
+    reply = _tuned(site, job, 1)
+    one = more = float(reply.facts["seconds"])
+    if one < LONG:
+        one = float(_tuned(site, job, 1).facts["seconds"])
+        more = float(_tuned(site, job, 1 + MORE_STEPS).facts["seconds"])
+    each = (more - one) / MORE_STEPS if more > one else one
+    width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
+    return each / len(shards), max(one - each, 0.0) / len(shards), width
+
+
+def _tuned(site: Site, job: Job, steps: int) -> Reply:
+    tuning = site.settings.tuning.model_copy(update={"steps": steps})
+    return _done(replace(site, settings=site.settings.model_copy(update={"tuning": tuning})), job)
+
+
+def _scoring(site: Site, shard: Shard) -> tuple[float, float]:
+    """Seconds and tokens of scoring a client of the mean size, measured on one."""
+    job = score_job([(shard.client, Served())])
+    seconds = min(float(_done(site, job).facts["seconds"]) for _ in range(2))
+    larger = statistics.fmean(len(each.evaluated) for each in site.dataset.shards) / len(shard.evaluated)
+    return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.evaluated))
+
+
+def _done(site: Site, job: Job) -> Reply:
+    reply = perform(site, job, {})
+    if reply.error:
+        raise WorkError(f"{job.kind} for {', '.join(job.clients)} failed: {reply.error}")
+    return reply

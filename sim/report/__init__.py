@@ -1,0 +1,1 @@
+"""Results as they are told: tables, figures, one page."""

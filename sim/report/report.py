@@ -1,0 +1,305 @@
+"""The report of one run or several: a table for the terminal, figures, and one HTML page that needs nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, StrictUndefined
+from pydantic import BaseModel, ValidationError
+from rich import box
+from rich.console import JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from clients.errors import InputError
+from clients.exact.files import write_whole
+from sim.report import gap as report_unlearning
+from sim.report.figures import PALETTE, RETRAIN, Series, draw, human_bytes
+from sim.report.gap import Unlearning
+from sim.report.page import PAGE
+
+NONE = "–"  # shown where there is no value
+BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
+SPLITS = ("held_in", "held_out", "forgotten", "unseen")
+NUMERIC = (*SPLITS, "steps", "storage")
+WIDE = 105  # columns of a terminal that holds the whole table; a narrower one goes without `forgotten`
+COLUMNS = {
+    "strategy": "strategy",
+    "exact": "exact?",
+    "deletion": "deletion\nrule",
+    "held_in": "held-in\nbefore → after",
+    "held_out": "held-out\nbefore → after",
+    "forgotten": "forgotten\nbefore → after",
+    "unseen": "unseen\nbefore → after",
+    "steps": "gradient steps\nlearn / forget",
+    "storage": "storage",
+    "bitwise": "bitwise\ncheck",
+}
+
+
+class Phases(BaseModel):
+    learn: float
+    forget: float
+
+
+class Accuracy(BaseModel):
+    held_in_before: float | None
+    held_in_after: float | None
+    held_out_before: float | None
+    held_out_after: float | None
+    forgotten_before: float | None
+    forgotten_after: float | None
+    unseen_before: float | None = None
+    unseen_after: float | None = None
+
+
+class StrategyResult(BaseModel):
+    strategy: str
+    exactness: Literal["exact", "approximate"]
+    deletion: str
+    tuning: str | None
+    parameters: dict[str, Any]
+    accuracy: Accuracy
+    gradient_steps: Phases
+    parallel_steps: Phases
+    client_tunings: int
+    seconds: Phases
+    bytes_up: int
+    bytes_down: int
+    storage_before: int
+    storage_bytes: int
+    state_digest: str
+    rebuilt_digest: str | None
+    bitwise_equal: bool | None
+
+
+class Point(BaseModel):
+    deleted: int
+    held_in: float | None
+    held_out: float | None
+    gradient_steps: float
+
+
+class RetrainPoint(BaseModel):
+    deleted: int
+    gradient_steps: float
+
+
+class LedgerEnd(BaseModel):
+    records: int
+    head: str
+
+
+class Parameters(BaseModel):
+    total: int
+    tunable: int
+
+
+class Summary(BaseModel):
+    """What the report reads of ``summary.json``."""
+
+    name: str
+    scenario_digest: str
+    metric: str
+    clients: int
+    data: list[str] = []
+    requests: int
+    seeds: list[int]
+    seconds: float
+    parameters: Parameters
+    environment: dict[str, Any]
+    ledger: LedgerEnd
+    strategies: dict[str, StrategyResult]
+    curve: dict[str, list[Point]]
+    retrain: list[RetrainPoint]
+    spread: dict[str, Accuracy] = {}
+    unlearning: dict[str, Unlearning] = {}
+    unlearning_spread: dict[str, Unlearning] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy of a run, by the label that the report gives it."""
+
+    label: str
+    result: StrategyResult
+    curve: list[Point]
+    spread: Accuracy | None
+
+
+def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
+    """Write ``figures/`` and ``report.html`` into a run folder; with extra runs, compare the strategies of all.
+
+    Raises:
+        InputError: a summary is missing or damaged.
+    """
+    runs = dict(zip(_names([run, *extra]), [read_summary(folder) for folder in (run, *extra)], strict=True))
+    entries = [entry for name, summary in runs.items() for entry in _entries(summary, f"{name}/" if extra else "")]
+    metrics = sorted({summary.metric.replace("_", " ") for summary in runs.values()})
+    retrain = _retrain(runs)
+    figures = draw([_series(entry) for entry in entries], retrain, " or ".join(metrics), run / "figures")
+    page = _template().render(
+        runs=runs,
+        entries=entries,
+        columns=_columns(entries),
+        numeric=NUMERIC,
+        splits=SPLITS,
+        rows=[{key: cells(entry)[key] for key in _columns(entries)} for entry in entries],
+        best=_best(entries) if len(metrics) == 1 else {},
+        metrics=metrics,
+        figures=figures,
+        palette=PALETTE,
+        unlearning=_unlearning(runs, bool(extra)),
+        unlearning_columns=report_unlearning.COLUMNS,
+        verdicts=[_verdict(entry.result) for entry in entries],
+    )
+    target = run / "report.html"
+    write_whole(target, page.encode())
+    return target
+
+
+def table(summary: dict[str, Any], width: int = WIDE) -> Table:
+    """The results of a run for a terminal of ``width`` columns; ``summary`` is the content of ``summary.json``."""
+    checked = Summary.model_validate(summary)
+    title = f"{checked.name}: {checked.requests} of {checked.clients} clients deleted, {checked.metric.replace('_', ' ')}"
+    result = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    entries = _entries(checked, "")
+    columns = {key: heading for key, heading in _columns(entries).items() if width >= WIDE or key != "forgotten"}
+    for key, heading in columns.items():
+        # Folded, never cut off: a label or a number without its end would mislead.
+        wide = min(24, max(map(len, checked.strategies), default=0)) if key == "strategy" else None
+        side: JustifyMethod = "right" if key in NUMERIC else "left"
+        result.add_column(Text(heading), justify=side, overflow="fold", min_width=7 if key == "bitwise" else wide)
+    for entry in entries:
+        # Text, because rich would take brackets in a label for markup.
+        row = cells(entry)
+        result.add_row(*(Text(row[key]) for key in columns))
+    return result
+
+
+def read_summary(run: Path) -> Summary:
+    """The summary of a run folder, checked.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = run / "summary.json"
+    remedy = "give the folder of a finished run, or run its scenario.yaml again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        summary = Summary.model_validate(content)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise InputError(f"{path}: damaged at {where} ({first['msg']}); {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON ({error}); {remedy}") from error
+    missing = summary.strategies.keys() - summary.curve.keys()
+    if missing:
+        raise InputError(f"{path}: damaged at curve (nothing for {', '.join(sorted(missing))}); {remedy}")
+    return summary
+
+
+def cells(entry: Entry) -> dict[str, str]:
+    """The row of a strategy, by column."""
+    result, spread = entry.result, entry.spread
+    steps = result.gradient_steps
+    return {
+        "strategy": entry.label,
+        "exact": "yes" if result.exactness == "exact" else "no",
+        "deletion": result.deletion,
+        **{split: _change(result.accuracy, spread, split) for split in SPLITS},
+        "steps": f"{steps.learn:,.0f} / {steps.forget:,.0f}",
+        "storage": human_bytes(result.storage_bytes),
+        "bitwise": _verdict(result),
+    }
+
+
+def _columns(entries: Sequence[Entry]) -> dict[str, str]:
+    """Headings by column; without ``unseen`` where everybody joins."""
+    unseen = any(entry.result.accuracy.unseen_before is not None for entry in entries)
+    return {key: heading for key, heading in COLUMNS.items() if unseen or key != "unseen"}
+
+
+def _change(accuracy: Accuracy, spread: Accuracy | None, split: str) -> str:
+    sides = (f"{split}_before", f"{split}_after")
+    return " → ".join(_value(getattr(accuracy, side), getattr(spread, side, None)) for side in sides)
+
+
+def _value(value: float | None, spread: float | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if spread is None else f"{value:.3f}\N{NO-BREAK SPACE}±{spread:.3f}"
+
+
+def _verdict(result: StrategyResult) -> str:
+    """An approximate strategy never claimed to be equal, so a difference is no alarm there."""
+    if result.bitwise_equal is None:
+        return "not run"
+    return "equal" if result.bitwise_equal else "DIFFERENT" if result.exactness == "exact" else "approximate"
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """A name for each run: its folder's, numbered where two are the same."""
+    plain = [folder.resolve().name for folder in folders]
+    return [name if name not in plain[:i] else f"{name} ({plain[:i].count(name) + 1})" for i, name in enumerate(plain)]
+
+
+def _entries(summary: Summary, prefix: str) -> list[Entry]:
+    return [
+        Entry(prefix + label, result, summary.curve[label], summary.spread.get(label))
+        for label, result in summary.strategies.items()
+    ]
+
+
+def _unlearning(runs: Mapping[str, Summary], named: bool) -> list[dict[str, str]]:
+    """Rows of the table of the gap, of all runs that measured it."""
+    return [
+        report_unlearning.cells(f"{name}/{label}" if named else label, mine, summary.unlearning_spread.get(label))
+        for name, summary in runs.items()
+        for label, mine in summary.unlearning.items()
+    ]
+
+
+def _series(entry: Entry) -> Series:
+    return Series(
+        label=entry.label,
+        exact=entry.result.exactness == "exact",
+        deleted=[point.deleted for point in entry.curve],
+        held_in=[point.held_in for point in entry.curve],
+        held_out=[point.held_out for point in entry.curve],
+        steps=[point.gradient_steps for point in entry.curve],
+        storage=entry.result.storage_bytes,
+        after=entry.result.accuracy.held_in_after,
+        spread=entry.spread.held_in_after if entry.spread else None,
+    )
+
+
+def _retrain(runs: Mapping[str, Summary]) -> dict[str, list[tuple[int, float]]]:
+    """The price of retraining by the name to show: one line, unless the runs differ in it."""
+    lines = {name: [(p.deleted, p.gradient_steps) for p in summary.retrain] for name, summary in runs.items()}
+    first = next(iter(lines.values()))
+    if all(line == first for line in lines.values()):
+        return {RETRAIN: first}
+    return {f"{name}/{RETRAIN}": line for name, line in lines.items()}
+
+
+def _best(entries: Sequence[Entry]) -> dict[str, set[str]]:
+    """Column to the labels with the highest value after the deletions, as far as the table shows digits."""
+    best = {}
+    for split in BEST:
+        after = {entry.label: getattr(entry.result.accuracy, f"{split}_after") for entry in entries}
+        shown = {label: f"{value:.3f}" for label, value in after.items() if value is not None}
+        if len(set(shown.values())) > 1:
+            best[split] = {label for label, value in shown.items() if value == max(shown.values())}
+    return best
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["bytes"] = human_bytes
+    return environment.from_string(PAGE)

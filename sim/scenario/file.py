@@ -1,0 +1,193 @@
+"""Reading a scenario file: YAML with ``--set`` overrides, and errors that name the key, the file and the line."""
+
+import difflib
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from clients.data.specs import EMBEDDED, FAMILIES
+from clients.errors import InputError
+from clients.settings import EMBEDDED_BASES
+from sim.scenario.model import Scenario
+
+Location = tuple[str | int, ...]
+
+
+def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
+    """The scenario of a file, or of a packaged one by name (``quickstart``).
+
+    Args:
+        overrides: ``key.path=value`` each, the value as YAML; they win over the file.
+
+    Raises:
+        InputError: no such file, not YAML, or not a scenario; the message has one line per mistake.
+    """
+    path = find(source)
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a scenario is a mapping of sections, as in 'data: {{source: fiction}}'")
+    lines = _lines(node)
+    _refuse_doubles(node, path)
+    for override in overrides:
+        location = _override(values, override)
+        for depth in range(1, len(location)):  # sections that were not in the file
+            lines.setdefault(location[:depth], f"--set {override}")
+        lines[location] = f"--set {override}"
+        if location == ("workers", "kind"):  # it stands for both, and overrides win over the file
+            values["workers"] = {key: value for key, value in values["workers"].items() if key not in ("learn", "stream")}
+    for holder, key in _sources(values):
+        holder[key] = _absolute(holder[key], path.parent)
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_message(path, lines, e) for e in error.errors())) from error
+
+
+def find(source: str) -> Path:
+    """A file, or a scenario that came with the package: ``quickstart`` or ``scenarios/quickstart.yaml``."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = Path(str(importlib.resources.files("scenarios")))
+    name = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
+    if path.parent in (Path(), Path("scenarios")) and (shipped / name).is_file():
+        return shipped / name
+    known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+    raise InputError(f"there is no scenario file {source}; the ones that come with unmerge are {known}")
+
+
+def _lines(node: Any, at: Location = ()) -> dict[Location, str]:
+    """Where each key stands: its path in the document to "line N"."""
+    found = {at: f"line {node.start_mark.line + 1}"} if node is not None else {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found |= _lines(value, (*at, key.value)) | {(*at, key.value): f"line {key.start_mark.line + 1}"}
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            found |= _lines(value, (*at, index))
+    return found
+
+
+def _refuse_doubles(node: Any, path: Path) -> None:
+    """YAML keeps the last of two equal keys without a word; a scenario does not."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise InputError(f"{path}, line {key.start_mark.line + 1}: the key {key.value!r} is there twice")
+            seen.add(key.value)
+            _refuse_doubles(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_doubles(value, path)
+
+
+def _override(values: dict[str, Any], override: str) -> Location:
+    """Set one key in place; returns its location."""
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set {override}: write key=value, as in --set data.clients=10")
+    location: list[str | int] = []
+    here: Any = values
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        key: str | int = int(part) if isinstance(here, list) and part.isdigit() else part
+        location.append(key)
+        if isinstance(here, list) and (not isinstance(key, int) or key >= len(here)):
+            raise InputError(f"--set {override}: {'.'.join(parts[:depth])} is a list of {len(here)}, from 0")
+        if depth == len(parts) - 1:
+            try:
+                here[key] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise InputError(f"--set {override}: the value is not YAML") from error
+        elif isinstance(here, dict):
+            here = here.setdefault(key, {})
+            here = _opened(here, parts, depth, override)
+        else:
+            here = _opened(here[key], parts, depth, override)
+    return tuple(location)
+
+
+def _sources(values: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Where a scenario may name a file or folder: the container and the key or index in it."""
+    found: list[tuple[Any, Any]] = [(values.get("data"), "source"), (values.get("model"), "base")]
+    sets = values["data"].get("sets") if isinstance(values.get("data"), dict) else None
+    for index, one in enumerate(sets if isinstance(sets, list) else []):
+        found.append((one, "source") if isinstance(one, dict) else (sets, index))
+    return [
+        (holder, key) for holder, key in found if isinstance(holder, list) or (isinstance(holder, dict) and key in holder)
+    ]
+
+
+def _absolute(value: Any, beside: Path) -> Any:
+    """A file or folder is meant from here, or else from the scenario's folder; absolute, so that a run can be verified
+    from anywhere. Names and hub ids stay as they are."""
+    if not isinstance(value, str) or value in (*FAMILIES, *EMBEDDED, *EMBEDDED_BASES):
+        return value
+    found = [path for path in (Path(value).expanduser(), beside / value) if path.exists()]
+    return str(found[0].resolve()) if found else value
+
+
+def _opened(value: Any, parts: list[str], depth: int, override: str) -> Any:
+    if not isinstance(value, dict | list):
+        raise InputError(f"--set {override}: {'.'.join(parts[: depth + 1])} is {value!r}, which has no keys")
+    return value
+
+
+def _message(path: Path, lines: dict[Location, str], error: Any) -> str:
+    """One line: file and line, key, what is wrong and what would be right."""
+    location = tuple(part for part in error["loc"])
+    shown, where = _in_document(location, lines)
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, 1)
+        text = f"unknown key{f'; did you mean {close[0]!r}?' if close else ''} Known here: {', '.join(known)}"
+    elif "input" in error and not isinstance(error["input"], dict | list | BaseModel):
+        text += f" (found {error['input']!r})"
+    place = where if where.startswith("--set") else f"{path}, {where}"
+    return f"{place}: {'.'.join(map(str, shown))}{': ' if shown else ''}{text}"
+
+
+def _in_document(location: Location, lines: dict[Location, str]) -> tuple[Location, str]:
+    """The key as the user wrote it (without pydantic's own steps, such as a union's tag), and where it stands."""
+    shown: Location = ()
+    for index, part in enumerate(location):
+        tag = location[:1] == ("data",) and index == 1 and part in FAMILIES
+        if (*shown, part) in lines or (index == len(location) - 1 and isinstance(part, str) and not tag):
+            shown = (*shown, part)
+    within = [place for at, place in lines.items() if at[: len(shown)] == shown and place.startswith("--set")]
+    nearest = shown
+    while nearest not in lines and nearest:
+        nearest = nearest[:-1]
+    return shown, within[-1] if within and shown else lines.get(nearest, "line 1")
+
+
+def _known_keys(location: Location) -> list[str]:
+    """Keys that the section at a location takes."""
+    model: Any = Scenario
+    for part in location:
+        options = _models(model.model_fields[part].annotation) if part in model.model_fields else []
+        if options:
+            model = options[0] if len(options) == 1 else options
+        elif isinstance(model, list):
+            continue
+        if isinstance(model, list):
+            family = location[location.index(part) + 1] if location.index(part) + 1 < len(location) else None
+            model = next((m for m in model if m.model_fields["family"].default == family), model[0])
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Pydantic models inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]

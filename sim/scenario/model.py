@@ -1,0 +1,194 @@
+"""A scenario: what a user asks for, checked whole before any work starts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from clients.data.specs import FAMILIES, DataSpec, FictionData
+from clients.exact import digest
+from clients.settings import ModelSpec, Settings, TuningSpec
+from clients.strict import Strict
+from sim.scenario.workers import WorkersSpec
+from strategies.registry import REGISTRY
+from strategies.strategy import Parameters
+
+GAP_REFERENCE = "central"
+"""The strategy that ``audit: gap`` compares with: one model, trained again without the forgotten."""
+
+
+class StrategySpec(Strict):
+    """A strategy by name, or a name with its parameters: ``average`` or ``{sift_masks: {keep: 0.5}}``."""
+
+    strategy: str
+    parameters: SerializeAsAny[Parameters]
+
+    @property
+    def label(self) -> str:
+        return self.parameters.label or self.strategy
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {value: {}}
+        if not isinstance(value, dict) or len(value) != 1:
+            raise ValueError("a strategy is a name, or one name with its parameters, as in {sift_masks: {keep: 0.5}}")
+        name, parameters = next(iter(value.items()))
+        if name not in REGISTRY:
+            raise ValueError(f"there is no strategy {name!r}; there are {', '.join(REGISTRY)}")
+        try:
+            return {"strategy": name, "parameters": REGISTRY[name][1].model_validate(parameters or {})}
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            known = f"; {name} takes {', '.join(REGISTRY[name][1].model_fields)}"
+            raise ValueError(
+                f"{name}.{where}: {first['msg']}{known if first['type'] == 'extra_forbidden' else ''}"
+            ) from error
+
+    @model_serializer
+    def _to_yaml(self) -> dict[str, Any]:
+        return {self.strategy: self.parameters.model_dump(mode="json", exclude_none=True)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        named = [
+            {
+                "type": "object",
+                "properties": {name: row[1].model_json_schema()},
+                "required": [name],
+                "additionalProperties": False,
+            }
+            for name, row in REGISTRY.items()
+        ]
+        return {"anyOf": [{"enum": list(REGISTRY)}, *named]}
+
+
+class ReleaseSpec(Strict):
+    """When models are published again: requests wait for it and are carried out together."""
+
+    every: int = Field(1, ge=1, description="requests per release")
+
+
+class StreamSpec(Strict):
+    """Deletion requests in simulated time."""
+
+    order: Literal["uniform"] = "uniform"
+    join: int | None = Field(None, ge=1, description="clients who join, drawn at random; default: all but the unseen")
+    unseen: int = Field(0, ge=0, description="clients who never join and are evaluated under what anybody is served")
+    requests: int | None = Field(None, ge=0, description="default: a quarter of the clients")
+    days: float = Field(365.0, gt=0, description="simulated time over which requests arrive")
+    evaluate_after: tuple[int, ...] | None = Field(None, description="numbers of requests; default: all of them")
+    release: ReleaseSpec = Field(default_factory=ReleaseSpec)
+
+
+class ReportSpec(Strict):
+    """What is made of the results at the end of a run."""
+
+    html: bool = Field(True, description="write figures and report.html")
+
+
+class Scenario(Strict):
+    """One YAML file; every key has a default."""
+
+    name: str = Field("scenario", pattern=r"^[A-Za-z0-9._-]+$")
+    seeds: tuple[int, ...] = Field((7,), min_length=1, description="the whole run is repeated for each")
+    data: DataSpec = Field(default_factory=FictionData)
+    model: ModelSpec = Field(default_factory=ModelSpec)
+    tuning: TuningSpec = Field(default_factory=TuningSpec)
+    strategies: tuple[StrategySpec, ...] = Field(
+        default_factory=lambda: tuple(
+            StrategySpec.model_validate(n) for n in ("zero_shot", "local", "average", "sift_masks")
+        ),
+        min_length=1,
+    )
+    stream: StreamSpec = Field(default_factory=StreamSpec, validate_default=True)
+    workers: WorkersSpec = Field(default_factory=WorkersSpec)
+    audit: tuple[Literal["bitwise", "gap"], ...] = Field(
+        ("bitwise",),
+        description="after the stream. bitwise: is the state that of a rebuild without the forgotten; gap: accuracy on "
+        "retained, forgotten and test examples and a membership attack, beside the strategy central, which retrains",
+    )
+    report: ReportSpec = Field(default_factory=ReportSpec)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Scenario":
+        labels = [spec.label for spec in self.strategies]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(
+                f"strategies: {twice[0]} is there twice; give each its own label, as in {{{twice[0]}: {{label: ...}}}}"
+            )
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds: each seed once, none negative")
+        if "gap" in self.audit and GAP_REFERENCE not in {spec.strategy for spec in self.strategies}:
+            raise ValueError(
+                f"audit: gap compares with retraining, and the run has no strategy {GAP_REFERENCE}; add it to strategies"
+            )
+        if "gap" in self.audit and not getattr(self.data, "validation", 0):
+            known = ", ".join(name for name, family in FAMILIES.items() if "validation" in family.model_fields)
+            raise ValueError(f"audit: gap needs test examples: data.validation above 0, which these families take: {known}")
+        return self
+
+    @field_validator("stream")
+    @classmethod
+    def _resolve_stream(cls, stream: StreamSpec, info: ValidationInfo) -> StreamSpec:
+        """The stream with its defaults filled in and checked against the number of clients."""
+        if "data" not in info.data:  # already an error of its own
+            return stream
+        every, everybody = stream.release.every, info.data["data"].clients
+        clients = everybody - stream.unseen if stream.join is None else stream.join
+        if not 0 < clients <= everybody - stream.unseen:
+            raise ValueError(
+                f"stream.join: {clients} who join and {stream.unseen} unseen make {clients + stream.unseen}, "
+                f"but data.clients is {everybody}"
+            )
+        requests = stream.requests
+        requests = clients // 4 if requests is None else requests
+        if requests > clients:
+            raise ValueError(f"stream.requests: {requests} requests, but only {clients} clients join; at most {clients}")
+        after = stream.evaluate_after if stream.evaluate_after is not None else (requests,) * (requests > 0)
+        for count in after:
+            if not 0 < count <= requests:
+                raise ValueError(f"stream.evaluate_after: {count} is not between 1 and stream.requests = {requests}")
+            if count % every and count != requests:
+                raise ValueError(
+                    f"stream.evaluate_after: after {count} requests nothing has been published since "
+                    f"{count - count % every}, because stream.release.every = {every}; use multiples of it"
+                )
+        return stream.model_copy(update={"join": clients, "requests": requests, "evaluate_after": tuple(sorted(set(after)))})
+
+    def settings(self, seed: int) -> Settings:
+        """What clients need to know, for one of the seeds."""
+        device: Literal["cpu", "cuda"] = "cuda" if self.workers.gpus else "cpu"
+        return Settings(data=self.data, model=self.model, tuning=self.tuning, seed=seed, device=device)
+
+    def digest(self) -> str:
+        """Digest of everything that decides results, but for where files lie; workers and report decide nothing."""
+        values = self.model_dump(mode="json", exclude={"workers", "report"})
+        for holder, key in [(values["data"], "source"), (values["model"], "base")] + [
+            (one, "source") for one in values["data"].get("sets", ())
+        ]:
+            if key in holder and Path(holder[key]).is_absolute():
+                holder[key] = Path(holder[key]).name
+        return digest.of_json(values)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of a scenario file, for editors."""
+    made = Scenario.model_json_schema()
+    data = made["properties"]["data"]
+    data["anyOf"] = data.pop("oneOf")  # without its family a section may fit more than one
+    return made | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Unmerge scenario",
+    }

@@ -1,0 +1,1 @@
+"""What happens when: requests and releases in simulated time."""

@@ -1,0 +1,63 @@
+"""What every kind of workers gives, the kind that is this process, and how bytes are counted.
+
+Jobs and replies are plain data (``clients.jobs``); replies come in any order and only a window of them is held. Arrays in
+replies may be read-only.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from clients.jobs import Job, Reply, Site, Wants, perform
+
+
+class Workers(Protocol):
+    """Whoever carries out jobs."""
+
+    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
+        """Carry out jobs; a job that fails gives a reply with ``error``.
+
+        Args:
+            jobs: taken as workers get free, in the caller's thread.
+            shared: arrays that several jobs read, by name.
+
+        Yields:
+            (number of the job, its reply), in any order. One run at a time.
+        """
+        ...
+
+
+class InlineWorkers:
+    """This process, one job after another."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
+        for index, job in enumerate(jobs):
+            yield index, perform(self.site, job, shared)
+
+
+def cohorts(clients: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Clients in groups of ``size``, in their order; the last one may be smaller."""
+    return [tuple(clients[start : start + size]) for start in range(0, len(clients), size)]
+
+
+def nodes_for(clients: int, cohort: int) -> int:
+    """Flower nodes for so many clients: one per cohort."""
+    return max(1, math.ceil(clients / cohort))
+
+
+def job_bytes(job: Job, shared: Mapping[str, np.ndarray]) -> int:
+    """Bytes that a job sends to a client: its arrays, the shared ones it reads, its facts as JSON."""
+    named = sum(shared[name].nbytes for name in job.shared)
+    return sum(array.nbytes for array in job.arrays.values()) + named + len(json.dumps(job.facts))
+
+
+def reply_bytes(reply: Reply, wants: Wants | None = None) -> int:
+    """Bytes that a client sends back: its arrays (of a tune job, those wanted) and its facts as JSON."""
+    sent = [array.nbytes for name, array in reply.arrays.items() if wants is None or wants.holds(name)]
+    return sum(sent) + len(json.dumps(reply.facts))

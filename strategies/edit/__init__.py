@@ -1,0 +1,1 @@
+"""Strategies whose deletion edits the model in service: approximate."""

@@ -1,0 +1,1 @@
+"""Strategies whose deletion erases files of the client, and nothing else."""

@@ -1,0 +1,1 @@
+"""Strategies whose deletion merges the task vectors of all who stay again."""

@@ -1,0 +1,1 @@
+"""Strategies whose deletion subtracts, and learns masks or clusters again."""

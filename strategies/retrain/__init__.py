@@ -1,0 +1,1 @@
+"""Strategies whose deletion trains again on the data of those who stay."""

@@ -1,0 +1,100 @@
+"""SISA (Bourtoule et al., 2021): sharded, isolated, sliced, aggregated. Exact by training only a part again.
+
+Clients lie in S shards, and inside a shard in R slices, by hashes of their names, so that nobody's place depends on others.
+A shard's model is trained slice by slice: stage r takes ``steps`` steps on slices 1 … r together, from the checkpoint of
+stage r − 1 (θ0 at first), and its task vector is kept as the next checkpoint. Everybody is served the mean of the shard
+models' probabilities, or their vote. Forget u: its shard is trained again from the checkpoint before u's slice; its
+price is those steps.
+
+Deviations: what is sharded are clients, not examples; Adam starts anew at each stage, as a checkpoint holds parameters only;
+steps per stage are fixed, so a stage does not take longer the more slices it has; aggregation is by mean probability unless
+``aggregate: vote`` asks for the paper's majority vote, in which the lowest label number of equals wins. Free text cannot be
+voted on. Storage S·R vectors. A stage whose slice is empty is left out.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from clients.data.dataset import Dataset
+from clients.errors import InputError
+from clients.jobs import Served, train_job
+from clients.work.pooled import Term, Training
+from strategies.state.clusters import number
+from strategies.state.kept import Keeps, Kept
+from strategies.strategy import Ask, Deletion, Parameters, Strategy
+
+Slices = list[list[str]]
+
+
+class SisaParameters(Parameters):
+    """``shards``, ``slices``: S and R; ``steps``: of a stage, ``batch``: examples per step; ``aggregate``: of the shards."""
+
+    shards: int = Field(5, ge=1)
+    slices: int = Field(3, ge=1)
+    steps: int = Field(20, ge=1)
+    batch: int = Field(32, ge=1)
+    aggregate: Literal["mean", "vote"] = "mean"
+
+
+class Sisa(Strategy[SisaParameters]):
+    deletion: ClassVar[Deletion] = "retrain"
+    tuning = None
+    keeps = Keeps()
+
+    def check(self, dataset: Dataset) -> None:
+        if self.parameters.aggregate == "vote" and not dataset.label_sets:
+            raise InputError("aggregate: vote needs answers that are labels, and these are free text; take aggregate: mean")
+
+    def localize(self, kept: Kept, ask: Ask) -> None:
+        p = self.parameters
+        old, new = self.chosen.get("shards", [[[]] * p.slices] * p.shards), self.slices_of(kept.members)
+        first = [_first_change(before, after) for before, after in zip(old, new, strict=True)]
+        for shard in range(p.shards):
+            for stage in range(first[shard], p.slices):
+                self.erase_vector(checkpoint(shard, stage))
+        for stage in range(p.slices):
+            due = [shard for shard in range(p.shards) if first[shard] <= stage and new[shard][stage]]
+            starts = [_last(new[shard][:stage]) for shard in due]
+            jobs = [
+                train_job(self._stage(new[shard][: stage + 1]), None if start is None else checkpoint(shard, start))
+                for shard, start in zip(due, starts, strict=True)
+            ]
+            for index, reply in ask(kept, jobs) if jobs else ():
+                shard, start, vector = due[index], starts[index], reply.arrays["vector"]
+                before = self.vector(checkpoint(shard, start)) if start is not None else 0
+                self.keep_vector(checkpoint(shard, stage), before + vector)
+        self.chosen["shards"] = new
+
+    def serve(self, kept: Kept, client: str) -> Served:
+        last = [(shard, _last(slices)) for shard, slices in enumerate(self.chosen.get("shards", []))]
+        names = tuple(checkpoint(shard, stage) for shard, stage in last if stage is not None)
+        return Served(together=names, vote=self.parameters.aggregate == "vote")
+
+    def _stage(self, slices: Slices) -> Training:
+        clients = tuple(sorted(client for one in slices for client in one))
+        return Training(terms=(Term(clients=clients),), steps=self.parameters.steps, batch=self.parameters.batch)
+
+    def slices_of(self, members: Iterable[str]) -> list[Slices]:
+        """The members of every slice of every shard."""
+        p = self.parameters
+        shards: list[Slices] = [[[] for _ in range(p.slices)] for _ in range(p.shards)]
+        for client in sorted(members):
+            shards[number(client, p.shards, self.seed)][number(f"slice of {client}", p.slices, self.seed)].append(client)
+        return shards
+
+
+def checkpoint(shard: int, stage: int) -> str:
+    """Name of the vector that a shard has after a stage."""
+    return f"shard-{shard}-stage-{stage}"
+
+
+def _first_change(before: Slices, after: Slices) -> int:
+    """The first slice whose members are others now; the number of slices if none is."""
+    return next((i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new), len(after))
+
+
+def _last(slices: Slices) -> int | None:
+    """The last slice that somebody is in: its stage's checkpoint is the shard's model so far."""
+    return max((stage for stage, members in enumerate(slices) if members), default=None)

@@ -1,0 +1,1 @@
+"""What the server keeps: parts, each with its client side, its files, its digest and its bytes."""

@@ -1,0 +1,1 @@
+"""Strategies whose deletion subtracts what the client added, derived again."""
