@@ -1,15 +1,15 @@
 """The Flower ClientApp: a client's side of the jobs, and how jobs and replies are written as Flower messages.
 
-A message carries its settings, so a node needs no configuration; data and base model are loaded once per process. Facts
-travel as JSON, arrays bit for bit in the .npy form that Flower's own ``Array.numpy()`` reads. Decoding makes views of the
-message's bytes: the arrays are read-only.
+A message carries its settings, so a node needs no configuration; a process opens data and base model once. A node that has
+data of its own names their folder or file as ``data-source`` in its node config (``flower-supernode --node-config
+'data-source="/data/mine.jsonl"'``), and serves the clients found there. Facts travel as JSON, arrays bit for bit in the .npy
+form that Flower's own ``Array.numpy()`` reads. Decoding makes views of the message's bytes: the arrays are read-only.
 """
 
 import json
 import math
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -17,10 +17,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.clientapp import ClientApp
 
 from clients.errors import InputError
-from clients.jobs import Job, Reply, Site, open_site, perform
+from clients.jobs import Job, Reply, perform
 from clients.settings import Settings
+from clients.work.site import HERE, Site, open_site
 
 NUMPY = "numpy.ndarray"
+DATA_SOURCE = "data-source"
+"""Key of a node's config: where its own data are."""
 
 
 def encode_array(array: np.ndarray) -> Array:
@@ -110,11 +113,6 @@ def decode_reply(content: RecordDict) -> Reply:
         raise InputError(f"not a reply to a job ({type(error).__name__}: {error})") from error
 
 
-@lru_cache(maxsize=2)
-def _site(settings: str) -> Site:
-    return open_site(Settings.model_validate_json(settings))
-
-
 app = ClientApp()
 
 
@@ -122,9 +120,19 @@ app = ClientApp()
 @app.train("learn_mask")
 @app.evaluate("score")
 def do(message: Message, context: Context) -> Message:
-    """Carry out the job in a message."""
+    """Carry out the job in a message; a site that cannot be opened is an error reply."""
     job, shared, settings = decode_job(message.content)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to them
-        reply = perform(_site(settings), job, shared)
+        try:
+            reply = perform(_site(Settings.model_validate_json(settings), context), job, shared)
+        except InputError as error:
+            reply = Reply(job.clients, error=f"{type(error).__name__}: {error}")
     return Message(encode_reply(reply), reply_to=message)
+
+
+def _site(settings: Settings, context: Context) -> Site:
+    """The site of this node: over its own data if its config names them, else over those of the scenario."""
+    own = context.node_config.get(DATA_SOURCE)
+    source = None if own is None else HERE.dataset(settings.data, settings.seed, str(own))
+    return open_site(settings, source)

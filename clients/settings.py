@@ -13,8 +13,6 @@ TINY_CLIP = "tiny-clip"
 RESNET_18 = "resnet-18"
 EMBEDDED_BASES = (TINY_GPT2, TINY_CLIP, RESNET_18)
 
-TuningKind = Literal["plain", "sign_fixed"]
-
 
 class TinyGPT2(Strict):
     """Size and pretraining of the embedded language model."""

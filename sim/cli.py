@@ -83,9 +83,9 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
     from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)
+    from sim.life.saved import new_folder
     from sim.plan.needs import refuse
     from sim.plan.plan import plan as price
-    from sim.run import new_folder
     from sim.terminal import console
 
     table, lines, need = price(asked, new_folder(asked, out), console.width)
@@ -98,9 +98,9 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
 @app.command()
 def forget(run: Run, client: Annotated[str, typer.Option(help="The client to forget, as in u17.")]) -> None:
     """Carry out a deletion request on a finished run."""
-    from sim.forget import forget as carry_out
     from sim.life.system import read_json
     from sim.report.report import table
+    from sim.run import forget as carry_out
     from sim.terminal import console
 
     costs = carry_out(run, client)
@@ -150,10 +150,11 @@ def strategies() -> None:
     """List the strategies, with exactness and deletion rule."""
     from sim.terminal import console
     from strategies.registry import REGISTRY
+    from strategies.strategy import parameters_of
 
-    for name, (strategy, parameters) in REGISTRY.items():
+    for name, strategy in REGISTRY.items():
         first = (sys.modules[strategy.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
-        keys = ", ".join(parameters.model_fields)
+        keys = ", ".join(parameters_of(strategy).model_fields)
         console.print(f"[bold]{name}[/]  {strategy.exactness}, {strategy.deletion}  ({keys})", highlight=False)
         console.print(f"    {first}", highlight=False, markup=False)
 
@@ -178,9 +179,10 @@ def schema() -> None:
 
 def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
     """Run a scenario that the machine has room for, and tell its results by a table."""
+    from sim.life.saved import new_folder
     from sim.life.system import read_json
-    from sim.plan.needs import check_room
-    from sim.run import new_folder, run_scenario
+    from sim.plan.checks import check_room
+    from sim.run import run_scenario
     from sim.terminal import console
 
     folder = new_folder(scenario, out)

@@ -5,8 +5,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from sim.plan.needs import check_room
-from sim.run import new_folder, run_scenario
+from sim.life.saved import new_folder
+from sim.plan.checks import check_room
+from sim.run import run_scenario
 from sim.scenario.file import load_scenario
 from sim.workers.flower import on_grid
 

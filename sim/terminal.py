@@ -1,4 +1,4 @@
-"""Progress of long work on a terminal; nothing at all where output is not one."""
+"""What a person at a terminal reads: progress of long work (nothing where output is no terminal), lines, bytes in words."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,3 +31,12 @@ def say(line: str) -> None:
     """A line for a person who watches; kept quiet where nobody does."""
     if console.is_terminal:
         console.print(line, highlight=False)
+
+
+def human_bytes(count: float) -> str:
+    """Bytes with a decimal unit: ``12.3 MB``."""
+    units = ["B", "kB", "MB", "GB", "TB", "PB"]
+    while abs(count) >= 999.5 and len(units) > 1:
+        count, units = count / 1000, units[1:]
+    digits = 0 if units[0] == "B" or abs(count) >= 99.95 else 1
+    return f"{count:.{digits}f}".removesuffix(".0") + f" {units[0]}"

@@ -1,56 +1,78 @@
-"""All strategies by the name that scenarios use: one row each."""
+"""All strategies by the name that scenarios use: one row each. Others are named ``module:Class``."""
 
 from typing import Any
 
-from strategies.edit.gradient_ascent import GradientAscent, GradientAscentParameters
-from strategies.edit.l1_sparse import L1Sparse, L1SparseParameters
-from strategies.edit.linear_negation import LinearNegation, LinearNegationParameters
-from strategies.edit.negmerge import NegMerge, NegMergeParameters
-from strategies.edit.salun import Salun, SalunParameters
-from strategies.erase.local import Local, LocalParameters
-from strategies.erase.mask_only import MaskOnly, MaskOnlyParameters
-from strategies.erase.zero_shot import ZeroShot, ZeroShotParameters
-from strategies.rebuild.breadcrumbs import Breadcrumbs, BreadcrumbsParameters
-from strategies.rebuild.consensus import Consensus, ConsensusParameters
-from strategies.rebuild.emr import Emr, EmrParameters
-from strategies.rebuild.magmax import MagMax, MagMaxParameters
-from strategies.rebuild.tall import Tall, TallParameters
-from strategies.rebuild.ties import Ties, TiesParameters
-from strategies.relearn.clamu import Clamu, ClamuParameters
-from strategies.retrain.apa import Apa, ApaParameters
-from strategies.retrain.central import Central, CentralParameters
-from strategies.retrain.sisa import Sisa, SisaParameters
-from strategies.strategy import Parameters, Strategy
-from strategies.subtract.average import Average, AverageParameters
-from strategies.subtract.cluster_average import ClusterAverage, ClusterAverageParameters
-from strategies.subtract.dare import Dare, DareParameters
-from strategies.subtract.sift_masks import SiftMasks, SiftMasksParameters
-from strategies.subtract.task_arithmetic import TaskArithmetic, TaskArithmeticParameters
-from strategies.subtract.vote_masks import VoteMasks, VoteMasksParameters
+from clients import outside
+from clients.errors import InputError
+from strategies.edit.gradient_ascent import GradientAscent
+from strategies.edit.l1_sparse import L1Sparse
+from strategies.edit.linear_negation import LinearNegation
+from strategies.edit.negmerge import NegMerge
+from strategies.edit.salun import Salun
+from strategies.erase.local import Local
+from strategies.erase.mask_only import MaskOnly
+from strategies.erase.zero_shot import ZeroShot
+from strategies.rebuild.breadcrumbs import Breadcrumbs
+from strategies.rebuild.consensus import Consensus
+from strategies.rebuild.emr import Emr
+from strategies.rebuild.magmax import MagMax
+from strategies.rebuild.tall import Tall
+from strategies.rebuild.ties import Ties
+from strategies.relearn.clamu import Clamu
+from strategies.retrain.apa import Apa
+from strategies.retrain.central import Central
+from strategies.retrain.sisa import Sisa
+from strategies.strategy import Strategy
+from strategies.subtract.average import Average
+from strategies.subtract.cluster_average import ClusterAverage
+from strategies.subtract.dare import Dare
+from strategies.subtract.sift_masks import SiftMasks
+from strategies.subtract.task_arithmetic import TaskArithmetic
+from strategies.subtract.vote_masks import VoteMasks
 
-REGISTRY: dict[str, tuple[type[Strategy[Any]], type[Parameters]]] = {
-    "zero_shot": (ZeroShot, ZeroShotParameters),
-    "local": (Local, LocalParameters),
-    "average": (Average, AverageParameters),
-    "task_arithmetic": (TaskArithmetic, TaskArithmeticParameters),
-    "cluster_average": (ClusterAverage, ClusterAverageParameters),
-    "dare": (Dare, DareParameters),
-    "ties": (Ties, TiesParameters),
-    "magmax": (MagMax, MagMaxParameters),
-    "breadcrumbs": (Breadcrumbs, BreadcrumbsParameters),
-    "consensus": (Consensus, ConsensusParameters),
-    "tall": (Tall, TallParameters),
-    "emr": (Emr, EmrParameters),
-    "sift_masks": (SiftMasks, SiftMasksParameters),
-    "mask_only": (MaskOnly, MaskOnlyParameters),
-    "vote_masks": (VoteMasks, VoteMasksParameters),
-    "clamu": (Clamu, ClamuParameters),
-    "central": (Central, CentralParameters),
-    "sisa": (Sisa, SisaParameters),
-    "apa": (Apa, ApaParameters),
-    "negmerge": (NegMerge, NegMergeParameters),
-    "linear_negation": (LinearNegation, LinearNegationParameters),
-    "gradient_ascent": (GradientAscent, GradientAscentParameters),
-    "salun": (Salun, SalunParameters),
-    "l1_sparse": (L1Sparse, L1SparseParameters),
+REGISTRY: dict[str, type[Strategy[Any]]] = {
+    "zero_shot": ZeroShot,
+    "local": Local,
+    "average": Average,
+    "task_arithmetic": TaskArithmetic,
+    "cluster_average": ClusterAverage,
+    "dare": Dare,
+    "ties": Ties,
+    "magmax": MagMax,
+    "breadcrumbs": Breadcrumbs,
+    "consensus": Consensus,
+    "tall": Tall,
+    "emr": Emr,
+    "sift_masks": SiftMasks,
+    "mask_only": MaskOnly,
+    "vote_masks": VoteMasks,
+    "clamu": Clamu,
+    "central": Central,
+    "sisa": Sisa,
+    "apa": Apa,
+    "negmerge": NegMerge,
+    "linear_negation": LinearNegation,
+    "gradient_ascent": GradientAscent,
+    "salun": Salun,
+    "l1_sparse": L1Sparse,
 }
+
+DEFAULT = ("zero_shot", "local", "average", "sift_masks")
+"""What a scenario compares that names no strategies."""
+FLOOR, CEILING = "zero_shot", "local"
+"""Both ends of the recovered share: nothing is learned, and nothing is shared."""
+RETRAINED = "central"
+"""What approximate strategies are compared with: one model, trained again without the forgotten."""
+
+
+def strategy_of(name: str) -> type[Strategy[Any]]:
+    """The strategy of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if outside.is_outside(name):
+        return outside.load_class(name, Strategy)
+    if name not in REGISTRY:
+        raise InputError(f"there is no strategy {name!r}; there are {', '.join(REGISTRY)}, or module:Class")
+    return REGISTRY[name]

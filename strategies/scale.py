@@ -6,19 +6,23 @@ on as many members again, and so on. So the mean that decides is over all member
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.jobs import Served, score_job
+from clients.jobs import score_job
 from clients.work.scoring import Part
+from clients.work.served import Served
 from strategies.state.kept import Kept
 from strategies.strategy import Ask, Strategy
 
 T = TypeVar("T")
+Scales = float | Annotated[tuple[float, ...], Field(min_length=1)]
+"""A scale, or a grid of them to choose from."""
 
 CLIENTS_PER_JOB = 8
 MOST_CLIENTS = 50

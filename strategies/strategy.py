@@ -8,20 +8,24 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin
+from urllib.parse import quote
 
 import numpy as np
+from clients.data.manifest import Manifest
 from safetensors.numpy import save
 
-from clients.data.dataset import Dataset
 from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.exact_sum import read_safetensors
 from clients.exact.files import write_whole
-from clients.jobs import Job, Reply, Served
-from clients.settings import TuningKind
+from clients.jobs import Job, Reply
 from clients.strict import Strict
-from strategies.state.kept import Keeps, Kept
+from clients.work.rules import RuleName
+from clients.work.served import Served
+from strategies.state.kept import Kept
+from strategies.state.part import Part
+from strategies.work import Work
 
 Exactness = Literal["exact", "approximate"]
 Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
@@ -35,9 +39,6 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
     edit      changing the model in service, with the leaver's data or without; it still follows from having met the leaver,
               so this is never exact
 """
-
-# Deletion rules that need the forgotten client's task vector derived again.
-DERIVES: frozenset[Deletion] = frozenset({"subtract", "relearn"})
 
 MERGED = "merged"
 """Name of the vector that a strategy has merged itself, as a direction of served models."""
@@ -63,6 +64,12 @@ class Parameters(Strict):
     label: str | None = None
 
 
+class RuledParameters(Parameters):
+    """``tuning``: the rule of the vectors that are merged: plain, sign_fixed, or ``module:Class``."""
+
+    tuning: RuleName = "plain"
+
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -73,7 +80,10 @@ class Strategy(ABC, Generic[P]):
         exactness: whether deletion leaves exactly the state of a run without the client.
         deletion: what a deletion takes: nothing but erasing, a subtraction, ...
         linear: whether it takes models in their tangent space, which not every model can be.
-        folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector.
+        rule: the rule whose vectors it merges, None if it asks for none; by default its parameter ``tuning``, if it has one.
+        parts: what is kept for it and charged to it.
+        folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector;
+            in ``clients`` those that are of one client alone.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
     """
 
@@ -86,20 +96,18 @@ class Strategy(ABC, Generic[P]):
         self.chosen: dict[str, Any] = {}
 
     @property
-    @abstractmethod
-    def tuning(self) -> TuningKind | None:
-        """The tuning rule whose task vectors it merges; None if it tunes nobody."""
+    def rule(self) -> str | None:
+        return self.parameters.tuning if isinstance(self.parameters, RuledParameters) else None
 
     @property
-    @abstractmethod
-    def keeps(self) -> Keeps:
-        """The parts of ``Kept`` that it reads and is charged for."""
+    def parts(self) -> tuple[Part, ...]:
+        return ()
 
     @abstractmethod
     def serve(self, kept: Kept, client: str) -> Served:
         """How a client's model is built; for a forgotten or unknown client, the model that anybody gets."""
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, manifest: Manifest) -> None:
         """Whether the data hold what it needs, as labels or public examples; asked before any long work.
 
         Raises:
@@ -109,6 +117,26 @@ class Strategy(ABC, Generic[P]):
     def localize(self, kept: Kept, ask: Ask) -> None:
         """Choose ``chosen``, merge and learn masks anew from the current members; called before every release."""
 
+    def work(self, before: Sequence[str], after: Sequence[str]) -> Work | None:
+        """What ``localize`` asks of clients when the members ``before`` have become those ``after``, where there is a
+        formula.
+
+        None, the default, lets a dry run of ``localize`` count it.
+        """
+        return None
+
+    # -- what follows from the parts --------------------------------------------------------------------------------------
+
+    @property
+    def derives(self) -> bool:
+        """Whether a deletion needs the vector of the one who leaves, derived again."""
+        return any(part.summed for part in self.parts)
+
+    @property
+    def rereads(self) -> bool:
+        """Whether a deletion needs the vectors of all who stay, derived again."""
+        return any(part.rereads for part in self.parts)
+
     def direction(self, kept: Kept, name: str) -> np.ndarray:
         """A vector that served models are built from, fp32 [d]: one that it has made itself, or one of ``kept``."""
         own = name == MERGED or self._vector_file(name).exists()
@@ -116,31 +144,40 @@ class Strategy(ABC, Generic[P]):
 
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
-        own = {path.stem: digest.of_array(self.mask(path.stem)) for path in self._mask_files()}
+        own = {path.stem: digest.of_array(self.mask(name)) for name, path in self._mask_files().items()}
         own |= {f"{name}.safetensors": digest.of_array(self.vector(name)) for name in self.vectors()}
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
-        return digest.of_json([type(self).__name__, parameters, kept.digest(self.keeps), self.chosen, own])
+        return digest.of_json([type(self).__name__, parameters, kept.digest(self.parts), self.chosen, own])
 
     def storage(self, kept: Kept) -> int:
         """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
-        own = [*self._mask_files(), *self._vector_files()]
-        return kept.storage(self.keeps) + sum(path.stat().st_size for path in own)
+        return kept.storage(self.parts) + sum(path.stat().st_size for path in self.files())
+
+    # -- its own files ----------------------------------------------------------------------------------------------------
+
+    def files(self) -> list[Path]:
+        """Its masks and vectors."""
+        return [*self._mask_files().values(), *self._vector_files()]
+
+    def files_of(self, client: str) -> list[Path]:
+        """Where there is, or would be, a file of one client alone."""
+        return [self._mask_file(mask_of(client))]
 
     def mask(self, name: str) -> np.ndarray:
         """A learned mask, packed; InputError if its file is missing."""
         try:
-            return np.frombuffer((self.folder / f"{name}.bits").read_bytes(), dtype=np.uint8)
+            return np.frombuffer(self._mask_file(name).read_bytes(), dtype=np.uint8)
         except OSError as error:
-            raise InputError(f"{self.folder / name}.bits: cannot be read ({error})") from error
+            raise InputError(f"{self._mask_file(name)}: cannot be read ({error})") from error
 
     def keep_mask(self, name: str, packed: np.ndarray) -> None:
         """Store a learned mask."""
-        write_whole(self.folder / f"{name}.bits", packed.tobytes())
+        write_whole(self._mask_file(name), packed.tobytes())
 
     def erase_masks(self, but: Iterable[str] = ()) -> None:
         """Delete learned masks, except those named."""
-        for path in self._mask_files():
-            if path.stem not in but:
+        for name, path in self._mask_files().items():
+            if name not in but:
                 path.unlink()
 
     def vector(self, name: str) -> np.ndarray:
@@ -155,24 +192,16 @@ class Strategy(ABC, Generic[P]):
         """Store a vector of its own in the place of the old one of that name."""
         write_whole(self._vector_file(name), save({"value": vector}))
 
+    def keep_merged(self, vector: np.ndarray) -> None:
+        """Store the vector that it has merged, in the old one's place."""
+        self.keep_vector(MERGED, vector)
+
     def erase_vector(self, name: str) -> None:
         """Delete a vector of its own, which holds something of everybody who was in it."""
         self._vector_file(name).unlink(missing_ok=True)
 
-    def merged(self) -> np.ndarray:
-        """The vector that it has merged itself, fp32 [d]; InputError if its file is missing or damaged."""
-        return self.vector(MERGED)
-
-    def keep_merged(self, vector: np.ndarray) -> None:
-        """Store its own merged vector in the old one's place."""
-        self.keep_vector(MERGED, vector)
-
-    def erase_merged(self) -> None:
-        """Delete its own merged vector."""
-        self.erase_vector(MERGED)
-
     def save(self) -> None:
-        """Write ``chosen.json``; masks and merged vector are on disk already."""
+        """Write ``chosen.json``; masks and vectors are on disk already."""
         write_whole(self.folder / "chosen.json", json.dumps(self.chosen, indent=1, sort_keys=True).encode())
 
     def load(self) -> None:
@@ -185,8 +214,26 @@ class Strategy(ABC, Generic[P]):
     def _vector_file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
 
-    def _mask_files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.bits"))
-
     def _vector_files(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"))
+
+    def _mask_file(self, name: str) -> Path:
+        return self.folder / f"{name}.bits"
+
+    def _mask_files(self) -> dict[str, Path]:
+        found = sorted([*self.folder.glob("*.bits"), *self.folder.glob("clients/*.bits")])
+        return {path.relative_to(self.folder).as_posix().removesuffix(".bits"): path for path in found}
+
+
+def mask_of(client: str) -> str:
+    """Name of a mask that is of one client alone."""
+    return f"clients/{quote(client, safe='')}"
+
+
+def parameters_of(strategy: type[Strategy[Any]]) -> type[Parameters]:
+    """The class of a strategy's parameters: what it, or the class it is made from, puts in the brackets."""
+    for base in (base for cls in strategy.__mro__ for base in getattr(cls, "__orig_bases__", ())):
+        for argument in get_args(base):
+            if isinstance(argument, type) and issubclass(get_origin(argument) or argument, Parameters):
+                return argument
+    return Parameters

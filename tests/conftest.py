@@ -13,8 +13,8 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not keep a busy machine busier
 
-from clients.jobs import Site, open_site  # noqa: E402
 from clients.settings import Settings  # noqa: E402
+from clients.work.site import Site, open_site  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

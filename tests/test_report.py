@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from clients.errors import InputError
-from sim.report.figures import human_bytes, spaced
+from sim.report.figures import spaced
 from sim.report.report import table, write_report
+from sim.terminal import human_bytes
 
 # label: strategy, deletion rule, held-in before and after, held-out after, steps to learn and forget, storage, verdict
 STRATEGIES: dict[str, tuple[str, str, float, float, float, int, int, int, bool | None]] = {

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from clients.app import decode_job, decode_reply, do, encode_array, encode_arrays, encode_job, encode_reply
 from clients.errors import InputError
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, Reply, Served, Wants, mask_job, open_site, score_job, tune_job
+from clients.jobs import Job, Reply, Served, Wants, mask_job, score_job, tune_job
 from clients.settings import Settings
+from clients.work.site import open_site
 from sim.scenario.workers import WorkersSpec
 from sim.workers.opening import one_ray, open_workers
 from sim.workers.workers import InlineWorkers, Workers, cohorts, job_bytes, reply_bytes
@@ -70,7 +71,7 @@ def nodes(ray_here: None) -> Iterator[Workers]:
 
 @pytest.fixture(scope="module")
 def clients(inline: InlineWorkers) -> tuple[str, ...]:
-    return inline.site.dataset.clients
+    return inline.site.manifest.clients
 
 
 @pytest.fixture(scope="module")

@@ -1,63 +1,21 @@
-"""Shards: the data of each client, as a loader hands it over."""
+"""A data set as a loader hands it over, and how a template makes an example of a row."""
 
-import hashlib
 import string
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from clients.data.manifest import Manifest
+from clients.data.shards import Example, LabelSet, Shard
+from clients.data.source import ShardRef, found
 from clients.errors import InputError
-from clients.exact import digest
 
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and the text that should follow it, or a picture and its class.
-
-    Attributes:
-        prompt: text before the answer; empty for pictures.
-        answer: text on which the loss is taken, or the label.
-        image: a picture as it was stored (PNG, JPEG, ...), else empty.
-        label_set: which of the data set's label sets the answer belongs to.
-    """
-
-    prompt: str
-    answer: str
-    image: bytes = field(default=b"", repr=False)
-    label_set: str = ""
-
-    def facts(self) -> dict[str, str]:
-        """Everything it holds, as JSON values; a picture by its SHA-256."""
-        return asdict(self) | {"image": hashlib.sha256(self.image).hexdigest() if self.image else ""}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One client's examples. Without a validation part the training pairs themselves are evaluated, as TOFU does."""
-
-    client: str
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...] = ()
-
-    @property
-    def evaluated(self) -> tuple[Example, ...]:
-        return self.validation or self.train
-
-    def digest(self) -> str:
-        parts = [[example.facts() for example in part] for part in (self.train, self.validation)]
-        return digest.of_json([self.client, *parts])
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Labels that are told apart, and a text for each that a text encoder can read: the label itself, or a class prompt."""
-
-    labels: tuple[str, ...]
-    captions: tuple[str, ...]
+__all__ = ["Dataset", "Example", "LabelSet", "Shard", "columns", "fill", "split_template"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """All shards of a scenario.
+    """All shards of a scenario: a source that lacks nobody.
 
     Attributes:
         shards: one per client, in a fixed order.
@@ -71,24 +29,25 @@ class Dataset:
     label_sets: Mapping[str, LabelSet] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    @property
-    def clients(self) -> tuple[str, ...]:
-        return tuple(shard.client for shard in self.shards)
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What may be known of it without a client's data."""
+        return Manifest(
+            clients=tuple(shard.client for shard in self.shards),
+            label_sets=self.label_sets,
+            public=self.public,
+            pictures=any(example.image for shard in self.shards[:1] for example in shard.train),
+            validated=any(shard.validation for shard in self.shards),
+            notes=self.notes,
+        )
 
-    @property
-    def metric(self) -> str:
-        return "accuracy" if self.label_sets else "answer_probability"
+    def shard(self, ref: ShardRef | str) -> Shard:
+        """A client's data; InputError if they are not here."""
+        return found(self._by_client, ref)
 
-    @property
-    def pictures(self) -> bool:
-        """Whether examples are pictures."""
-        return any(example.image for shard in self.shards[:1] for example in shard.train)
-
-    def shard(self, client: str) -> Shard:
-        for shard in self.shards:
-            if shard.client == client:
-                return shard
-        raise KeyError(client)
+    @cached_property
+    def _by_client(self) -> dict[str, Shard]:
+        return {shard.client: shard for shard in self.shards}
 
 
 def split_template(template: str) -> tuple[str, str]:

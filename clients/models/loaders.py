@@ -10,12 +10,14 @@ opening          models by hub id or folder
 tiny_gpt2, tiny_clip, resnet   embedded ones, made by ``pretraining`` and kept in the ``cache``
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
 from clients.errors import InputError
+from clients.exact import digest
 from clients.models import pretrained as opening
 from clients.models import resnet, tiny_clip, tiny_gpt2
 from clients.models.classifier import fresh_head
@@ -24,12 +26,22 @@ from clients.models.image import Classifier, ImageModel, clip_model, head_of
 from clients.models.language import EncoderDecoder, LanguageModel
 from clients.models.lora import add_adapters
 from clients.models.text_classifier import TextClassifier
-from clients.settings import RESNET_18, TINY_CLIP, TINY_GPT2, ModelSpec
+from clients.settings import EMBEDDED_BASES, RESNET_18, TINY_CLIP, TINY_GPT2, ModelSpec
 
-__all__ = ["BaseModel", "Layout", "load"]
+__all__ = ["BaseModel", "Layout", "identity", "load"]
 
 
-def load(spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
+def identity(spec: ModelSpec, manifest: Manifest, device: str) -> str:
+    """Digest of what decides an open model: where it is the same, one model serves several data sets.
+
+    Whose data there are decides nothing. Public examples matter to embedded bases alone, which are pretrained on them.
+    """
+    public = [example.facts() for example in manifest.public] if spec.base in EMBEDDED_BASES else None
+    sets = [[name, asdict(labels)] for name, labels in manifest.label_sets.items()]
+    return digest.of_json([spec.model_dump(mode="json"), device, manifest.pictures, sets, public])
+
+
+def load(spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
     """The base model of a scenario.
 
     Raises:
@@ -37,48 +49,49 @@ def load(spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("workers.gpus: PyTorch finds no GPU here; set workers.gpus: 0")
-    if spec.base in (TINY_CLIP, RESNET_18) and not dataset.pictures:
+    if spec.base in (TINY_CLIP, RESNET_18) and not manifest.pictures:
         raise InputError(
             f"model.base: {spec.base} looks at pictures, and the data are texts; take {TINY_GPT2} or another LM"
         )
-    if spec.base == TINY_GPT2 and dataset.pictures:
+    if spec.base == TINY_GPT2 and manifest.pictures:
         raise InputError(f"model.base: {TINY_GPT2} reads texts, and the data are pictures; take {TINY_CLIP} or {RESNET_18}")
-    where = _where(spec, dataset)
+    where = _where(spec, manifest)
     kind = opening.kind_of(where, spec)
     pictures = kind in ("clip", "classifier")
-    if pictures != dataset.pictures:
+    if pictures != manifest.pictures:
         wants, has = ("pictures", "texts") if pictures else ("texts", "pictures")
         raise InputError(f"model.base: {spec.base} is {opening.SAID[kind]}, which takes {wants}; the data are {has}")
-    return _image_model(where, kind, spec, dataset, device) if pictures else _text_model(where, kind, spec, dataset, device)
+    opened = _image_model if pictures else _text_model
+    return opened(where, kind, spec, manifest, device)
 
 
-def _where(spec: ModelSpec, dataset: Dataset) -> str:
+def _where(spec: ModelSpec, manifest: Manifest) -> str:
     """Folder or hub id; an embedded model is made now if it is not in the cache."""
     if spec.base == TINY_GPT2:
-        return str(tiny_gpt2.tiny_gpt2(spec.tiny, dataset.public, bool(dataset.label_sets)))
+        return str(tiny_gpt2.tiny_gpt2(spec.tiny, manifest.public, bool(manifest.label_sets)))
     if spec.base == TINY_CLIP:
-        return str(tiny_clip.tiny_clip(spec.tiny_clip, dataset))
+        return str(tiny_clip.tiny_clip(spec.tiny_clip, manifest))
     if spec.base == RESNET_18:
-        return str(resnet.resnet_18(spec.resnet, dataset))
+        return str(resnet.resnet_18(spec.resnet, manifest))
     return opening.located(spec.base)
 
 
-def _text_model(where: str, kind: opening.Kind, spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
-    if spec.head != "own" and not dataset.label_sets:
+def _text_model(where: str, kind: opening.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
+    if spec.head != "own" and not manifest.label_sets:
         raise InputError(
             f"model.head: {spec.head} needs labels, and the answers of these data are free text; set model.head: own"
         )
     tokenizer = opening.open_tokenizer(where, spec)
     module = opening.open_module(where, kind, spec)
-    opening.check_text(module, tokenizer, spec, dataset.label_sets)
+    opening.check_text(module, tokenizer, spec, manifest.label_sets)
     _adapt(module, spec, module.get_output_embeddings())
     if spec.head != "own":
-        return TextClassifier(module, tokenizer, spec, device, dataset.label_sets)
+        return TextClassifier(module, tokenizer, spec, device, manifest.label_sets)
     model = EncoderDecoder if kind == "encoder-decoder" else LanguageModel
-    return model(module, tokenizer, spec, device, dataset.label_sets)
+    return model(module, tokenizer, spec, device, manifest.label_sets)
 
 
-def _image_model(where: str, kind: opening.Kind, spec: ModelSpec, dataset: Dataset, device: str) -> BaseModel:
+def _image_model(where: str, kind: opening.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
     processor = opening.open_processor(where, spec)
     module = opening.open_module(where, kind, spec)
     if kind == "clip":
@@ -87,12 +100,12 @@ def _image_model(where: str, kind: opening.Kind, spec: ModelSpec, dataset: Datas
                 "model.head: CLIP's head are its class prompts; set model.head: own, or take an image classifier"
             )
         tokenizer = opening.open_tokenizer(where, spec)
-        made = clip_model(module, tokenizer, dataset.label_sets)
+        made = clip_model(module, tokenizer, manifest.label_sets)
         _adapt(made.clip.vision_model, spec, None)
-        return ImageModel(made, processor, tokenizer, spec, device, dataset.label_sets)
-    _set_head(module, spec, dataset)
+        return ImageModel(made, processor, tokenizer, spec, device, manifest.label_sets)
+    _set_head(module, spec, manifest)
     _adapt(module, spec, head_of(module))
-    return ImageModel(Classifier(module), processor, None, spec, device, dataset.label_sets)
+    return ImageModel(Classifier(module), processor, None, spec, device, manifest.label_sets)
 
 
 def _adapt(module: Any, spec: ModelSpec, head: torch.nn.Module | None) -> None:
@@ -102,7 +115,7 @@ def _adapt(module: Any, spec: ModelSpec, head: torch.nn.Module | None) -> None:
         add_adapters(module, spec.lora, head)
 
 
-def _set_head(classifier: Any, spec: ModelSpec, dataset: Dataset) -> None:
+def _set_head(classifier: Any, spec: ModelSpec, manifest: Manifest) -> None:
     """Check that an image classifier has the classes of the data, in their order, or give it a fresh head.
 
     Classes that have the data's names are put into the data's order; others are taken as they come.
@@ -110,7 +123,7 @@ def _set_head(classifier: Any, spec: ModelSpec, dataset: Dataset) -> None:
     Raises:
         InputError: it does not fit.
     """
-    names = [label for key in sorted(dataset.label_sets) for label in dataset.label_sets[key].labels]
+    names = [label for key in sorted(manifest.label_sets) for label in manifest.label_sets[key].labels]
     labels = len(names)
     if spec.head == "labels":
         raise InputError("model.head: labels needs a text encoder or LM head; an image classifier takes own or fresh")

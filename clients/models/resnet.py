@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
@@ -19,27 +19,25 @@ from clients.models.tiny_clip import image_processor
 from clients.settings import RESNET_18, TinyResNet
 
 
-def resnet_18(spec: TinyResNet, dataset: Dataset) -> Path:
+def resnet_18(spec: TinyResNet, manifest: Manifest) -> Path:
     """Folder of the pretrained model, made now if it is not in the cache.
 
     Raises:
         InputError: the public part is empty, or the data are of several image sets.
     """
-    if len(dataset.label_sets) > 1:
-        raise InputError(
-            f"model.base: {RESNET_18} has one head, and data.sets has {len(dataset.label_sets)} sets; take one, or tiny-clip"
-        )
-    (labels,) = (found.labels for found in dataset.label_sets.values())
+    if (sets := len(manifest.label_sets)) > 1:
+        raise InputError(f"model.base: {RESNET_18} has one head, and data.sets has {sets} sets; take one, or tiny-clip")
+    (labels,) = (found.labels for found in manifest.label_sets.values())
 
     def make(folder: Path) -> None:
         processor = image_processor(spec.pixels)
-        pixels = pixels_of(processor, [example.image for example in dataset.public])
-        targets = torch.tensor([labels.index(example.answer) for example in dataset.public])
+        pixels = pixels_of(processor, [example.image for example in manifest.public])
+        targets = torch.tensor([labels.index(example.answer) for example in manifest.public])
         with deterministic(PRETRAINING_THREADS):
             model = _pretrain(spec, pixels, targets, labels)
         write(folder, spec, processor, model)
 
-    return made_once(RESNET_18, recipe_digest(spec, dataset.public, list(labels)), dataset.public, make)
+    return made_once(RESNET_18, recipe_digest(spec, manifest.public, list(labels)), manifest.public, make)
 
 
 def _pretrain(spec: TinyResNet, pixels: torch.Tensor, targets: torch.Tensor, labels: tuple[str, ...]) -> Any:

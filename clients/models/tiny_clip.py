@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from clients.data.dataset import Dataset, Example
+from clients.data.manifest import Manifest
+from clients.data.shards import Example
 from clients.exact.determinism import deterministic
 from clients.models.cache import PRETRAINING_THREADS, made_once, recipe_digest
 from clients.models.image import pixels_of
@@ -19,29 +20,29 @@ from clients.models.tiny_gpt2 import train_tokenizer
 from clients.settings import TINY_CLIP, TinyCLIP
 
 
-def tiny_clip(spec: TinyCLIP, dataset: Dataset) -> Path:
+def tiny_clip(spec: TinyCLIP, manifest: Manifest) -> Path:
     """Folder of the pretrained model, made now if it is not in the cache.
 
     Raises:
         InputError: the public part is empty.
     """
-    captions = [caption_of(dataset, example) for example in dataset.public]
+    captions = [caption_of(manifest, example) for example in manifest.public]
 
     def make(folder: Path) -> None:
         tokenizer = train_tokenizer(spec.vocabulary, captions)
         close_texts(tokenizer)
         processor = image_processor(spec.pixels)
-        pixels = pixels_of(processor, [example.image for example in dataset.public])
+        pixels = pixels_of(processor, [example.image for example in manifest.public])
         with deterministic(PRETRAINING_THREADS):
             model = _pretrain(spec, tokenizer, pixels, captions)
         write(folder, spec, tokenizer, processor, model)
 
-    return made_once(TINY_CLIP, recipe_digest(spec, dataset.public, captions), dataset.public, make)
+    return made_once(TINY_CLIP, recipe_digest(spec, manifest.public, captions), manifest.public, make)
 
 
-def caption_of(dataset: Dataset, example: Example) -> str:
+def caption_of(manifest: Manifest, example: Example) -> str:
     """The class prompt of a picture."""
-    found = dataset.label_sets[example.label_set]
+    found = manifest.label_sets[example.label_set]
     return found.captions[found.labels.index(example.answer)]
 
 

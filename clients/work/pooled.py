@@ -9,7 +9,7 @@ with ``salient`` only that share of the entries moves whose gradient of the firs
 Which strategy needs what, and from where it comes, is said in its own file. The ℓ1 term moves Adam by its subgradient.
 Pooling is done in one place; in a real federation each member would send gradients.
 
-With an ``anchor`` the model is linear in what moves (tangent space; Ortiz-Jimenez et al., 2023): θ_a = θ0 + anchor stays
+With ``around`` the model is linear in what moves (tangent space; Ortiz-Jimenez et al., 2023): θ_a = θ0 + around stays
 where it is, logits are f(x; θ_a) + J(x; θ_a)·Δ, and Δ moves, from ``start`` or from 0. In the ℓ1 term θ is then θ_a + Δ.
 
 Two kinds of noise are there for variants of a training: dropout, of texts alone, and RandAugment, of pictures alone; each is
@@ -20,7 +20,7 @@ A step's gradient sums over the examples of a batch in an order that follows fro
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from clients.data.dataset import Dataset, Example, Shard
+from clients.data.shards import Example, LabelSet, Shard
+from clients.data.source import Source
 from clients.errors import InputError
 from clients.exact import bits, digest
 from clients.exact.determinism import deterministic
@@ -90,31 +91,32 @@ class Trained:
 
 def train(
     model: BaseModel,
-    dataset: Dataset,
+    source: Source,
     training: Training,
     spec: TuningSpec,
     seed: int,
     start: np.ndarray | None = None,
-    anchor: np.ndarray | None = None,
+    around: np.ndarray | None = None,
 ) -> Trained:
     """Train as asked; the model is left at its pretrained values.
 
     Args:
+        source: has the data of every client whom a term names.
         spec: learning rate, betas, eps and micro batch are its; steps and batch are the training's own.
-        start: fp32 [d], added to θ0 before the first step; with an anchor, where the displacement starts.
-        anchor: fp32 [d]; training is linear around θ0 + anchor, and the vector is how far the displacement moved.
+        start: fp32 [d], added to θ0 before the first step; with ``around``, where the displacement starts.
+        around: fp32 [d]; training is linear around θ0 + around, and the vector is how far the displacement moved.
 
     Raises:
         InputError: the loss or the vector is not finite.
     """
-    pools = [_pool(dataset, term, training, seed) for term in training.terms]
+    pools = [_pool(source, term, training, seed) for term in training.terms]
     keys = [[seed, training.order, *sorted(term.clients)] for term in training.terms]
     rows = [tuning.batches(len(pool), training.batch, training.steps, key) for pool, key in zip(pools, keys, strict=True)]
     loss, tokens = 0.0, 0
-    with deterministic(), _dropping(model, 0.0 if dataset.pictures else training.dropout, [seed, training.order]):
-        moving, origin = _placed(model, start, anchor)
+    with deterministic(), _dropping(model, 0.0 if source.manifest.pictures else training.dropout, [seed, training.order]):
+        moving, origin = _placed(model, start, around)
         before = moving.clone()
-        moves = None if training.salient is None else _salient(model, dataset, training, spec, moving)
+        moves = None if training.salient is None else _salient(model, source, training, spec, moving)
         parameter = torch.nn.Parameter(moving)
         parameter.grad = model.grad
         optimizer = torch.optim.AdamW(
@@ -125,7 +127,7 @@ def train(
             loss = 0.0
             for part, (term, pool, chosen) in enumerate(zip(training.terms, pools, rows, strict=True)):
                 examples = [pool[row] for row in chosen[step]]
-                if training.augment is not None and dataset.pictures:
+                if training.augment is not None and source.manifest.pictures:
                     keys = [[seed, training.order, step, part, row] for row in range(len(examples))]
                     examples = [augmented(e, *training.augment, key) for e, key in zip(examples, keys, strict=True)]
                 batch = model.encode(examples)  # a batch at a time: a pool may be large
@@ -162,14 +164,14 @@ def try_linear(model: BaseModel, shard: Shard) -> None:
         ) from error
 
 
-def _placed(model: BaseModel, start: np.ndarray | None, anchor: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """What moves, fp32 [d], put where it starts, and where in its place θ would be θ0; without an anchor it is θ itself."""
+def _placed(model: BaseModel, start: np.ndarray | None, around: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """What moves, fp32 [d], put where it starts, and where in its place θ would be θ0; without ``around`` it is θ itself."""
     model.reset()
-    if anchor is None:
+    if around is None:
         if start is not None:
             model.flat.add_(torch.from_numpy(start).to(model.device))
         return model.flat, model.theta0
-    at = torch.from_numpy(anchor).to(model.device)
+    at = torch.from_numpy(around).to(model.device)
     model.flat.add_(at)
     displacement = torch.zeros_like(at)
     if start is not None:
@@ -199,28 +201,28 @@ def _dropping(model: BaseModel, probability: float, key: list[object]) -> Iterat
                 layer.p, layer.training = p, False
 
 
-def _pool(dataset: Dataset, term: Term, training: Training, seed: int) -> list[Example]:
+def _pool(source: Source, term: Term, training: Training, seed: int) -> list[Example]:
     """The training examples of a term's clients, by name; relabelled if it asks for that."""
-    examples = [example for client in sorted(term.clients) for example in dataset.shard(client).train]
+    examples = [example for client in sorted(term.clients) for example in source.shard(client).train]
     if not term.relabelled:
         return examples
     rng = random.Random(f"relabel/{seed}/{training.order}")
-    others = sorted({e.answer for t in training.terms for c in t.clients for e in dataset.shard(c).train})
-    return [replace(example, answer=_other(dataset, example, others, rng)) for example in examples]
+    others = sorted({e.answer for t in training.terms for c in t.clients for e in source.shard(c).train})
+    return [replace(example, answer=_other(source.manifest.label_sets, example, others, rng)) for example in examples]
 
 
-def _other(dataset: Dataset, example: Example, others: Sequence[str], rng: random.Random) -> str:
+def _other(label_sets: Mapping[str, LabelSet], example: Example, others: Sequence[str], rng: random.Random) -> str:
     """A wrong answer: another label of the example's set, or another answer of the pools; its own if there is no other."""
-    labels = dataset.label_sets[example.label_set].labels if dataset.label_sets else others
+    labels = label_sets[example.label_set].labels if label_sets else others
     wrong = [label for label in labels if label != example.answer]
     return rng.choice(wrong) if wrong else example.answer
 
 
-def _salient(model: BaseModel, dataset: Dataset, training: Training, spec: TuningSpec, moving: torch.Tensor) -> torch.Tensor:
+def _salient(model: BaseModel, source: Source, training: Training, spec: TuningSpec, moving: torch.Tensor) -> torch.Tensor:
     """1 for the entries with the largest gradient of the first term's true loss, else 0; fp32 [d]."""
     term, share = training.terms[0], training.salient
     assert share is not None
-    pool = [example for client in sorted(term.clients) for example in dataset.shard(client).train]
+    pool = [example for client in sorted(term.clients) for example in source.shard(client).train]
     model.grad.zero_()
     for first in range(0, len(pool), training.batch):
         part = model.encode(pool[first : first + training.batch])

@@ -12,12 +12,13 @@ import numpy as np
 from clients.data.dataset import Shard
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
+from clients.work.head import HeadModel
 from clients.work.scoring import votes
 
 PARTS = ("train", "validation")
 
 
-def probe(model: BaseModel, shard: Shard) -> dict[str, np.ndarray]:
+def probe(model: BaseModel | HeadModel, shard: Shard) -> dict[str, np.ndarray]:
     """Each part of a shard under the model's current parameters."""
     return _probed(model, shard, [None])
 
@@ -30,15 +31,25 @@ def probe_together(
     return _probed(model, shard, thetas, vote)
 
 
+class Probing:
+    """Both parts of a client's data, as a measure of what is served."""
+
+    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> dict[str, np.ndarray]:
+        return probe(model, shard)
+
+    def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> dict[str, np.ndarray]:
+        return probe_together(model, shard, thetas, vote)
+
+
 def _probed(
-    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray | None], vote: bool = False
+    model: BaseModel | HeadModel, shard: Shard, thetas: Iterable[np.ndarray | None], vote: bool = False
 ) -> dict[str, np.ndarray]:
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
         part: [] for part, examples in zip(PARTS, (shard.train, shard.validation), strict=True) if examples
     }
     with deterministic():
         for theta in thetas:
-            if theta is not None:
+            if theta is not None and isinstance(model, BaseModel):
                 model.assign(theta)
             for part, answers in found.items():
                 probabilities, right = model.probabilities(getattr(shard, part))

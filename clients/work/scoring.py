@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,12 +11,13 @@ from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
+from clients.work.head import HeadModel
 
 Part = Literal["evaluated", "train"]
 """Of a shard: what is evaluated, or what is trained on; the same where there is no validation part."""
 
 
-def score(model: BaseModel, shard: Shard, part: Part = "evaluated") -> float:
+def score(model: BaseModel | HeadModel, shard: Shard, part: Part = "evaluated") -> float:
     """Score of the model as it stands on a part of a shard, between 0 and 1."""
     with deterministic():
         values = model.values(getattr(shard, part))
@@ -39,6 +41,19 @@ def score_together(
     mean = np.asarray(total) / count
     values = mean[:, 0] if mean.shape[1] == 1 else (mean.argmax(1) == right)
     return math.fsum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The score on a part of a client's data, as a measure of what is served."""
+
+    part: Part = "evaluated"
+
+    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> float:
+        return score(model, shard, self.part)
+
+    def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> float:
+        return score_together(model, shard, thetas, vote, self.part)
 
 
 def votes(probabilities: np.ndarray) -> np.ndarray:

@@ -14,10 +14,10 @@ import torch
 
 from clients.data.dataset import Shard
 from clients.errors import InputError
-from clients.exact import bits, digest
+from clients.exact import digest
 from clients.exact.determinism import deterministic, environment
 from clients.models.flat import BaseModel
-from clients.settings import TuningKind, TuningSpec
+from clients.settings import TuningSpec
 
 # Of the model section; the rest is in the base model's digest or in the names of what is tuned.
 RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
@@ -35,7 +35,7 @@ class Tuned:
     loss: float
 
 
-def recipe_digest(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> str:
+def recipe_digest(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int) -> str:
     """Digest of everything that decides a task vector's bits."""
     return digest.of_json(
         {
@@ -43,7 +43,7 @@ def recipe_digest(model: BaseModel, shard: Shard, kind: TuningKind, spec: Tuning
             "tuned": digest.of_json(model.layout.names),
             "model": model.spec.model_dump(mode="json", include=RECIPE),
             "shard": shard.digest(),
-            "kind": kind,
+            "kind": rule,
             "tuning": spec.model_dump(mode="json"),
             "seed": seed,
             "environment": environment(model.device),
@@ -51,8 +51,12 @@ def recipe_digest(model: BaseModel, shard: Shard, kind: TuningKind, spec: Tuning
     )
 
 
-def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, seed: int) -> Tuned:
+def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int, signs: np.ndarray | None = None) -> Tuned:
     """Fine-tune the base model on a shard; the model is left at its pretrained values.
+
+    Args:
+        rule: name of the rule, for the recipe.
+        signs: of -1 and +1, fp32 [d], if entries are held on one side of θ0; None for plain tuning.
 
     Raises:
         InputError: the loss or the task vector is not finite.
@@ -64,25 +68,21 @@ def tune(model: BaseModel, shard: Shard, kind: TuningKind, spec: TuningSpec, see
         parameter = torch.nn.Parameter(model.flat)
         parameter.grad = model.grad
         optimizer = torch.optim.Adam([parameter], lr=spec.lr, betas=spec.betas, eps=spec.eps)
-        signs = (
-            torch.from_numpy(bits.sign_vector(seed, model.layout.size)).to(torch.int8).to(model.device)
-            if kind == "sign_fixed"
-            else None
-        )
+        sides = None if signs is None else torch.from_numpy(signs).to(torch.int8).to(model.device)
         loss, tokens = float("nan"), 0
         for rows in rows_of_steps:
             batch = [encoded[row] for row in rows]
             model.grad.zero_()
             loss = model.accumulate(batch, spec.micro_batch)
             optimizer.step()
-            if signs is not None:
-                _project(model.flat, model.theta0, signs)
+            if sides is not None:
+                _project(model.flat, model.theta0, sides)
             tokens += sum(e.tokens for e in batch)
         vector = (model.flat - model.theta0).cpu().numpy()
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():
         raise InputError(f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}")
-    return Tuned(vector, recipe_digest(model, shard, kind, spec, seed), len(rows_of_steps), tokens, loss)
+    return Tuned(vector, recipe_digest(model, shard, rule, spec, seed), len(rows_of_steps), tokens, loss)
 
 
 @torch.no_grad()

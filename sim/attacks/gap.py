@@ -7,19 +7,19 @@ served model is shown its own training and validation examples, and the answers 
     auc                         the same question without a threshold: confidence of forgotten against test examples
     gap                         mean over retained, forgotten, test and mia of |this strategy − retrained|
 
-Retrained is the run's first ``central`` strategy. All this follows from what is served and from who is a member alone, so
-an exact strategy shows the numbers of a system that never had the forgotten. It is no part of any strategy's price.
-Deviation: strategies that search a scale do so on the same validation examples, for there is no third part.
+Retrained is the run's first strategy that is ``registry.RETRAINED``. All this follows from what is served and from who is a
+member alone, so an exact strategy shows the numbers of a system that never had the forgotten. It is no part of any
+strategy's price. Deviation: strategies that search a scale do so on the same validation examples, for there is no third
+part.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.jobs import probe_job
 from clients.work.probing import PARTS
@@ -27,13 +27,13 @@ from sim.attacks import membership
 from sim.life.evaluation import replies_of
 from sim.life.ledger import Ledger
 from sim.life.system import System
-from sim.scenario.model import GAP_REFERENCE, Scenario
+from sim.scenario.model import Scenario
 from sim.terminal import phase
 from sim.workers.workers import Workers
+from strategies.registry import RETRAINED
 from strategies.scale import CLIENTS_PER_JOB
 
 COMPARED = ("retained", "forgotten", "test", "mia")
-MEASURED = (*COMPARED, "auc", "gap")
 
 Measures = dict[str, float | None]
 Probed = dict[str, np.ndarray]
@@ -48,9 +48,9 @@ class Pooled:
     test: np.ndarray
 
 
-def check(dataset: Dataset, scenario: Scenario) -> None:
+def check(manifest: Manifest, scenario: Scenario) -> None:
     """InputError if the gap is asked for and there are no test examples."""
-    if "gap" in scenario.audit and not any(shard.validation for shard in dataset.shards):
+    if "gap" in scenario.audit and not manifest.validated:
         raise InputError("audit: gap needs validation examples, and no client has any; data.validation has to be larger")
 
 
@@ -59,7 +59,7 @@ def measure(system: System, forgotten: Sequence[str], workers: Workers, ledger: 
     jobs = len(system.strategies) * math.ceil((len(system.joining) + len(system.unseen)) / CLIENTS_PER_JOB)
     with phase("measuring the gap to retraining", jobs) as done:
         pooled = {label: _pooled(system, label, forgotten, workers, done) for label in system.strategies}
-    reference = next(spec.label for spec in system.scenario.strategies if spec.strategy == GAP_REFERENCE)
+    reference = next(spec.label for spec in system.scenario.strategies if spec.strategy == RETRAINED)
     found = {label: measures(each, system.seed) for label, each in pooled.items()}
     found = {label: each | {"gap": gap(each, found[reference])} for label, each in found.items()}
     ledger.append("gap", seed=system.seed, reference=reference, strategies=found)
@@ -81,14 +81,6 @@ def gap(mine: Measures, retrained: Measures) -> float | None:
     pairs = [(mine[key], retrained[key]) for key in COMPARED]
     differences = [abs(a - b) for a, b in pairs if a is not None and b is not None]
     return math.fsum(differences) / len(COMPARED) if len(differences) == len(COMPARED) else None
-
-
-def over_seeds(
-    records: Sequence[dict[str, Any]], label: str, fold: Callable[[list[float]], float]
-) -> dict[str, float | None]:
-    """A strategy's measures, folded over the records of the seeds; None where one seed has none."""
-    values = {key: [record["unlearning"][label][key] for record in records] for key in MEASURED}
-    return {key: None if None in each else fold(each) for key, each in values.items()}
 
 
 def _pooled(system: System, label: str, forgotten: Sequence[str], workers: Workers, done: Callable[[], None]) -> Pooled:

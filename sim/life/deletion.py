@@ -4,7 +4,7 @@ A batch of requests is carried out at a release. Under each tuning rule whose su
 derived again for real and subtracted only if its digest is the one recorded when the client joined. Otherwise what is
 kept under that rule is rebuilt from the retained clients, at its true price, and the ledger says so.
 
-A strategy whose deletion rule is ``rebuild`` needs every retained client's vector again. The simulator takes them from its
+A strategy that ``rereads`` needs every retained client's vector again. The simulator takes them from its
 cache, but the strategy's price is that of tuning every retained client again, once per release that forgets someone.
 """
 
@@ -17,7 +17,8 @@ from dataclasses import asdict
 import numpy as np
 
 from clients.exact import digest
-from clients.jobs import Reply, Wants, tune_job
+from clients.jobs import Reply, tune_job
+from clients.work.contributions import SUM
 from sim.life.asking import run_twice
 from sim.life.cost import Cost, of_reply
 from sim.life.learning import Costs, learn, localize, published
@@ -39,7 +40,7 @@ def carry_out(system: System, requests: Sequence[Request], workers: Workers, led
         for label, cost in _forget(system, rule, leaving, workers, ledger).items():
             costs[label] = costs[label].then(cost)
         for label in system.labels(rule) if leaving else ():
-            if system.strategies[label].deletion == "rebuild":
+            if system.strategies[label].rereads:
                 costs[label] = costs[label].then(price_of_tuning_again(system, label))
     for label, cost in localize(system, workers).items():
         costs[label] = costs[label].then(cost)
@@ -63,11 +64,12 @@ def price_of_tuning_again(system: System, label: str) -> Cost:
 
     Steps and seconds are those of when it joined; bytes up are of the arrays wanted and of what is recorded of the client.
     """
-    kept, wants = system.kept_of(label), system.strategies[label].keeps.wants()
+    kept = system.kept_of(label)
+    wants = kept.wants(system.strategies[label].parts)
     cost = Cost()
     for client, member in sorted(kept.members.items()):
-        assert kept.kind is not None
-        down = job_bytes(tune_job((client,), kept.kind, wants), {})
+        assert kept.rule is not None
+        down = job_bytes(tune_job((client,), kept.rule, wants), {})
         up = np.dtype(np.float32).itemsize * kept.size + len(json.dumps(member))
         cost = cost.beside(Cost(member["steps"], member["steps"], 1, 0, member["seconds"], down, up))
     return cost
@@ -100,7 +102,7 @@ def _derive(
 ) -> tuple[dict[str, tuple[Reply, Cost]], Cost]:
     """Task vectors of leaving clients, each with its own cost, and the cost of all: they work at the same time."""
     assert rule is not None
-    jobs = [tune_job((client,), rule, Wants(sum=True)) for client in clients]
+    jobs = [tune_job((client,), rule, [SUM]) for client in clients]
     replies: dict[str, tuple[Reply, Cost]] = {}
     total = Cost()
     for index, reply in run_twice(workers, jobs, {}):
@@ -129,7 +131,7 @@ def _facts(client: str, expected: str, replies: dict[str, tuple[Reply, Cost]]) -
 def _rebuild(system: System, rule: Rule, workers: Workers) -> Costs:
     """Make what is kept under a rule again from the retained clients only, and put it in the old one's place."""
     old = system.kept[rule]
-    new = Kept(old.folder.with_name(old.folder.name + ".rebuilding"), rule, old.bounds, old.keeps, old.seed)
+    new = Kept(old.folder.with_name(old.folder.name + ".rebuilding"), rule, old.bounds, old.declared, old.seed)
     shutil.rmtree(new.folder, ignore_errors=True)
     system.kept[rule] = new
     costs = learn(system, {rule: sorted(old.members)}, workers)

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clients.jobs import Job, Reply, Served, score_job
+from clients.jobs import Job, Reply, score_job
+from clients.work.served import Served
 from sim.life.asking import Asker
 from sim.life.system import System
 from sim.workers.workers import Workers, cohorts
@@ -42,7 +43,7 @@ def evaluate(
                 "deleted": len(forgotten),
                 "client": client,
                 "split": split[client],
-                "metric": system.dataset.metric,
+                "metric": system.manifest.metric,
                 "value": scores[client],
             }
             for client in clients

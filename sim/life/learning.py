@@ -5,15 +5,17 @@ from typing import Any
 
 from clients.errors import InputError, WorkError
 from clients.jobs import Reply, tune_job
-from clients.settings import TuningKind
 from sim.life.asking import Asker, Trainings
 from sim.life.cost import Cost, of_reply
 from sim.life.ledger import Ledger
 from sim.life.system import Rule, System
 from sim.workers.workers import Workers, cohorts, job_bytes, reply_bytes
+from strategies.state.kept import IDENTITY
 
 Costs = dict[str, Cost]
-Asked = list[tuple[TuningKind, tuple[str, ...]]]
+TOLD = (*IDENTITY, "seconds")
+"""What the ledger says of a member."""
+Asked = list[tuple[str, tuple[str, ...]]]
 
 
 def learn(
@@ -29,7 +31,7 @@ def learn(
     A cohort that fails is asked again client by client; who fails again is left out, and the ledger says so.
 
     Args:
-        clients: whom to tune, for each tuning rule that is to learn.
+        clients: whom to tune, for each rule that is to learn.
 
     Raises:
         WorkError: a client failed twice and there is no ledger to say so, or nobody is left.
@@ -41,10 +43,10 @@ def learn(
     asked: Asked = [(rule, cohort) for rule, mine in clients.items() if rule is not None for cohort in cohorts(mine, size)]
     failed = _fold(system, asked, workers, ledger, cost, done)
     alone: Asked = [(rule, (client,)) for rule, cohort, _ in failed for client in cohort]
-    for kind, cohort, error in _fold(system, alone, workers, ledger, cost, done) if alone else []:
+    for failing, cohort, error in _fold(system, alone, workers, ledger, cost, done) if alone else []:
         if ledger is None:
             raise WorkError(f"tuning {', '.join(cohort)} failed: {error}")
-        ledger.append("failed", seed=system.seed, rule=kind, clients=list(cohort), error=error)
+        ledger.append("failed", seed=system.seed, rule=failing, clients=list(cohort), error=error)
     for rule, mine in clients.items():
         if mine and not system.kept[rule].members:
             raise WorkError(f"no client could be tuned under the rule {rule}; the ledger holds their errors")
@@ -59,10 +61,10 @@ def _fold(
     ledger: Ledger | None,
     cost: Costs,
     done: Callable[[], None],
-) -> list[tuple[TuningKind, tuple[str, ...], str]]:
+) -> list[tuple[str, tuple[str, ...], str]]:
     """Carry out tune jobs and absorb their replies as they arrive; returns what failed and why."""
-    jobs = [tune_job(cohort, rule, system.kept[rule].keeps.wants()) for rule, cohort in asked]
-    failed: list[tuple[TuningKind, tuple[str, ...], str]] = []
+    jobs = [tune_job(cohort, rule, system.kept[rule].wants()) for rule, cohort in asked]
+    failed: list[tuple[str, tuple[str, ...], str]] = []
     for index, reply in workers.run(jobs, {}):
         rule, cohort = asked[index]
         error = reply.error or _refusal(system, rule, reply)
@@ -70,11 +72,11 @@ def _fold(
             failed.append((rule, cohort, error))
             continue
         for label in system.labels(rule):
-            up = reply_bytes(reply, system.strategies[label].keeps.wants())
+            up = reply_bytes(reply, system.kept[rule].wants(system.strategies[label].parts))
             cost[label] = cost[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
         for client in cohort:
             if ledger is not None:  # where a client's data lie is forgotten with it, so it stays out of the ledger
-                told = {key: value for key, value in system.kept[rule].members[client].items() if key != "anchors"}
+                told = {key: value for key, value in system.kept[rule].members[client].items() if key in TOLD}
                 ledger.append("join", seed=system.seed, rule=rule, client=client, **told)
             done()
     return failed

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.exact import determinism, digest
-from sim.attacks import gap as unlearning
 from sim.life.cost import Cost
 from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
@@ -28,16 +27,15 @@ def seed_record(
     forgot: dict[str, Cost],
     curve: list[dict[str, Any]],
     forgotten: list[str],
-    parameters: int,
 ) -> dict[str, Any]:
     """What one seed's run has come to, as JSON: enough to go on from, and to sum up."""
     return {
         "seed": system.seed,
         "clients": len(system.joining),
         "unseen": len(system.unseen),
-        "data": list(system.dataset.notes),
-        "metric": system.dataset.metric,
-        "parameters": {"total": parameters, "tunable": next(iter(system.kept.values())).size},
+        "data": list(system.manifest.notes),
+        "metric": system.manifest.metric,
+        "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},
         "forgotten": forgotten,
         "learn": {label: cost.as_facts() for label, cost in learned.items()},
         "forget": {label: cost.as_facts() for label, cost in forgot.items()},
@@ -45,6 +43,20 @@ def seed_record(
         **state(system),
         "rebuilt_digest": dict.fromkeys(system.strategies),
     }
+
+
+def add_request(
+    record: dict[str, Any], system: System, client: str, costs: dict[str, Cost], rows: list[dict[str, Any]]
+) -> None:
+    """Bring a record up to date after one more client was forgotten and everything was evaluated."""
+    record["forgotten"] = [*record["forgotten"], client]
+    forgot = {label: Cost(**record["forget"][label]).then(cost) for label, cost in costs.items()}
+    steps = system.scenario.tuning.steps * (record["clients"] - len(record["forgotten"]))
+    retrain = record["curve"][-1]["retrain_steps"] + steps
+    record["curve"].append(point(rows, forgot, system.storage(), retrain))
+    record["forget"] = {label: cost.as_facts() for label, cost in forgot.items()}
+    record |= state(system)
+    record["rebuilt_digest"] = dict.fromkeys(system.strategies)
 
 
 def state(system: System) -> dict[str, Any]:
@@ -111,7 +123,11 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
 
 
 def _unlearning(system: System, records: list[dict[str, Any]], fold: Callable[[list[float]], float]) -> dict[str, Any]:
-    return {label: unlearning.over_seeds(records, label, fold) for label in system.strategies}
+    """What attacks have measured, folded over seeds; None where one seed has no value."""
+    measured = {label: [record["unlearning"][label] for record in records] for label in system.strategies}
+    return {
+        label: {key: _over([values[key] for values in mine], fold) for key in mine[0]} for label, mine in measured.items()
+    }
 
 
 def _strategy(system: System, label: str, records: list[dict[str, Any]], accuracy: list[dict[str, Any]]) -> dict[str, Any]:
@@ -128,7 +144,7 @@ def _strategy(system: System, label: str, records: list[dict[str, Any]], accurac
         "strategy": spec.strategy,
         "exactness": strategy.exactness,
         "deletion": strategy.deletion,
-        "tuning": strategy.tuning,
+        "tuning": strategy.rule,
         "parameters": spec.parameters.model_dump(mode="json", exclude={"label"}),
         "accuracy": {key: _over([a[key] for a in accuracy], statistics.fmean) for key in ACCURACIES},
         "gradient_steps": {phase: cost("gradient_steps", phase) for phase in ("learn", "forget")},

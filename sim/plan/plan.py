@@ -13,21 +13,22 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clients.jobs import open_site
-from sim.life.system import Rule, check_data, strategies_of
-from sim.plan import needs as room
-from sim.plan import work as price
-from sim.plan.needs import Need, Sizes, sizes_of
+from clients.settings import TuningSpec
+from clients.work.site import open_site
+from sim.life.system import Rule, check_data
+from sim.plan import needs, work
+from sim.plan.needs import Need
+from sim.plan.rehearsal import Rehearsal
+from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
-from sim.plan.work import Work
-from sim.report.figures import human_bytes
+from sim.plan.work import steps_of
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind
-from sim.terminal import phase
+from sim.terminal import human_bytes, phase
 from strategies.strategy import Strategy
+from strategies.work import Work
 
 WIDE = {"memory": 108, "flops": 95}  # columns of a terminal from which these are shown
-UNKNOWN = "?"
 COLUMNS = {
     "strategy": "strategy",
     "exact": "exact?\nrule",
@@ -43,10 +44,11 @@ LEFT = ("strategy", "exact")
 
 @dataclass(frozen=True)
 class Row:
-    """The prices of one strategy alone, whatever it shares with others; None where the deletion rule has none.
+    """The prices of one strategy alone, whatever it shares with others.
 
     Attributes:
         learn, forget: the work of learning, and of the whole stream.
+        steps: gradient steps of deriving one vector.
         kept: bytes on disk when everybody is there.
         memory: peak of the server, in bytes.
         warning: what a user should know before choosing it.
@@ -54,8 +56,9 @@ class Row:
 
     label: str
     strategy: Strategy[Any]
-    learn: Work | None
-    forget: Work | None
+    learn: Work
+    forget: Work
+    steps: int
     kept: int
     memory: int
     warning: str
@@ -64,15 +67,14 @@ class Row:
 # -- prices -----------------------------------------------------------------------------------------------------------
 
 
-def rows_of(scenario: Scenario, sizes: Sizes) -> list[Row]:
-    """A row per strategy, for the first seed."""
-    seed = scenario.seeds[0]
-    releases = price.releases_of(scenario, sizes.clients, seed)
-    rows = []
-    for label, strategy in strategies_of(scenario, seed).items():
-        learn, forget = price.learning(strategy, sizes.clients), price.forgetting(strategy, releases)
-        again = price.from_scratch(strategy, releases)
-        spent, whole = ((work.gradient_steps(scenario.tuning) if work else 0) for work in (forget, again))
+def rows_of(rehearsal: Rehearsal) -> list[Row]:
+    """A row per strategy."""
+    scenario, clients = rehearsal.scenario, rehearsal.sizes.clients
+    releases, rows = work.releases_of(scenario, clients, rehearsal.seed), []
+    for label, strategy in rehearsal.strategies.items():
+        learn, forget = work.learning(rehearsal, label, clients), work.forgetting(rehearsal, label, releases)
+        again, steps = work.from_scratch(rehearsal, label, releases), work.steps_of(strategy.rule, scenario.tuning)
+        spent, whole = forget.gradient_steps(steps), again.gradient_steps(steps)
         warning = ""
         if strategy.exactness != "exact":
             warning = "cannot delete exactly: something of the forgotten is left"
@@ -80,21 +82,22 @@ def rows_of(scenario: Scenario, sizes: Sizes) -> list[Row]:
             warning = (
                 f"deleting costs as much as learning again without the forgotten: {spent:,} of {whole:,} gradient steps"
             )
-        kept = room.storage(strategy, sizes, sizes.clients)
-        rows.append(Row(label, strategy, learn, forget, kept, room.server_memory(strategy, sizes), warning))
+        kept, memory = needs.storage(rehearsal, label, clients), needs.server_memory(rehearsal, label)
+        rows.append(Row(label, strategy, learn, forget, steps, kept, memory, warning))
     return rows
 
 
-def seconds(work: Work, tunings: Mapping[Rule, int], steps: int, speeds: Speeds) -> float:
+def seconds(work: Work, tunings: Mapping[Rule, int], spec: TuningSpec, speeds: Speeds) -> float:
     """Client work on one worker.
 
     Args:
-        tunings: the work's tunings by tuning rule.
-        steps: of a tuning.
+        tunings: the work's tunings by rule.
     """
     step = max(speeds.step.values())
     spent = scored(work, speeds) * speeds.score + (work.mask_steps + work.pooled_examples / speeds.step_examples) * step
-    return spent + sum(n * (speeds.joining[rule] + steps * speeds.step[rule]) for rule, n in tunings.items() if n)
+    return spent + sum(
+        n * (speeds.joining[rule] + steps_of(rule, spec) * speeds.step[rule]) for rule, n in tunings.items() if n
+    )
 
 
 def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
@@ -128,17 +131,17 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
     with phase("measuring a few steps"):
-        sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario.stream))
-    need = room.need_of(scenario, sizes, out, speeds.peak)
-    rows = rows_of(scenario, sizes)
+        sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario))
+    need, rehearsal = needs.need_of(scenario, sizes, out, speeds.peak), Rehearsal(scenario, sizes, seed)
+    rows = rows_of(rehearsal)
     lines = [f"{row.label}: {row.warning}" for row in rows if row.warning]
-    return table(scenario, sizes, speeds, rows, width), [*lines, *totals(scenario, sizes, speeds, need)], need
+    return table(scenario, sizes, speeds, rows, width), [*lines, *totals(rehearsal, speeds, need)], need
 
 
 def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row], width: int) -> Table:
     """A row per strategy."""
     stream = scenario.stream
-    releases = len(price.releases_of(scenario, sizes.clients, scenario.seeds[0]))
+    releases = len(work.releases_of(scenario, sizes.clients, scenario.seeds[0]))
     title = f"{scenario.name}: {len(sizes.clients)} clients, {stream.requests} deletions in {releases} releases, "
     title += f"{sizes.tunable:,} of {sizes.parameters:,} parameters tuned"
     made = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -154,25 +157,25 @@ def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row],
     return made
 
 
-def totals(scenario: Scenario, sizes: Sizes, speeds: Speeds, need: Need) -> list[str]:
-    """What the whole run takes, each client tuned once per tuning rule; what is free; and how all this is counted."""
-    seeds, steps, spec = len(scenario.seeds), scenario.tuning.steps, scenario.workers
-    found = price.of_run(scenario, sizes.clients, scenario.seeds[0])
-    lines = []
-    if found is None:
-        lines.append("The run's work is not known: it has a strategy whose deletion rule has no price here.")
-    else:
-        work, tunings = found
-        spent = seeds * seconds(work, tunings, steps, speeds) / at_once(spec.stream, scenario)
-        operations = seeds * flops(work, steps, sizes.parameters, speeds)
-        lines.append(
-            f"The run, each client tuned once per rule, with evaluation and audit{f', {seeds} seeds' if seeds > 1 else ''}: "
-            f"{seeds * (work.tunings + work.pooled):,} clients tuned, "
-            f"{seeds * work.gradient_steps(scenario.tuning):,} gradient steps, "
-            f"{_power(operations)} FLOPs, {clock(spent)}."
-        )
+def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
+    """What the whole run takes, each client tuned once per rule; what is free; and how all this is counted."""
+    scenario, sizes = rehearsal.scenario, rehearsal.sizes
+    seeds, spec = len(scenario.seeds), scenario.workers
+    done, tunings = work.of_run(rehearsal, sizes.clients)
+    spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(spec.stream, scenario)
+    steps = sum(n * work.steps_of(rule, scenario.tuning) for rule, n in tunings.items()) + done.gradient_steps(0)
+    operations = seeds * flops(done, scenario.tuning.steps, sizes.parameters, speeds)
+    lines = [
+        f"The run, each client tuned once per rule, with evaluation and audit{f', {seeds} seeds' if seeds > 1 else ''}: "
+        f"{seeds * (done.tunings + done.pooled):,} clients tuned, "
+        f"{seeds * steps:,} gradient steps, "
+        f"{_power(operations)} FLOPs, {clock(spent)}."
+    ]
+    releases = work.releases_of(scenario, sizes.clients, rehearsal.seed)
+    if len(chosen := work.sampled(releases)) < len(releases):
+        lines.append(f"Estimate: {len(chosen)} of {len(releases)} releases were rehearsed; the others lie between them.")
     disk = "; ".join(f"{human_bytes(n)} in {folder}, {human_bytes(free)} free" for folder, (n, free) in need.disk.items())
-    worker = max(room.workers_memory(scenario, sizes), speeds.peak)
+    worker = max(needs.worker_memory(rehearsal), speeds.peak)
     lines.append(f"Disk: {disk}.")
     lines.append(
         f"Memory (estimate): {human_bytes(need.memory[0])} more than now, {human_bytes(need.memory[1])} free; "
@@ -194,19 +197,17 @@ def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[s
         "kept": human_bytes(row.kept),
         "memory": human_bytes(row.memory),
     }
-    if row.learn is None or row.forget is None:
-        return cells | dict.fromkeys(("tunings", "steps", "flops", "seconds"), UNKNOWN)
-    spec, steps = scenario.tuning, scenario.tuning.steps
+    steps = row.steps
     requests = max(scenario.stream.requests or 0, 1)
     times = [
-        seconds(work, {row.strategy.tuning: work.tunings}, steps, speeds) / at_once(kind, scenario)
-        for work, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))
+        seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / at_once(kind, scenario)
+        for each, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))
     ]
-    learned, again = (work.tunings + work.pooled for work in (row.learn, row.forget))
+    learned, again = (each.tunings + each.pooled for each in (row.learn, row.forget))
     each = f"{again / requests:.1f}".removesuffix(".0")
     return cells | {
         "tunings": f"{learned:,} / {each} / {again:,}",
-        "steps": f"{row.learn.gradient_steps(spec):,} / {row.forget.gradient_steps(spec):,}",
+        "steps": f"{row.learn.gradient_steps(steps):,} / {row.forget.gradient_steps(steps):,}",
         "flops": _power(flops(row.learn + row.forget, steps, sizes.parameters, speeds)),
         "seconds": " / ".join(clock(time) for time in times),
     }

@@ -6,18 +6,22 @@ its examples; tokens are those of encoded examples (of labels that are ranked, o
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from clients.data.dataset import Shard
 from clients.errors import WorkError
-from clients.jobs import Job, Reply, Served, Site, perform, score_job, tune_job
+from clients.jobs import Job, Reply, perform, score_job, tune_job
 from clients.settings import TuningSpec
-from sim.life.system import Rule, strategies_of
+from clients.work.contributions import Wanted
+from clients.work.served import BASE
+from clients.work.site import Site
+from sim.life.system import Rule, bounds_of, parts_by_rule, strategies_of
 from sim.plan import machine
-from sim.plan.needs import Sizes, keeps_of
+from sim.plan.sizes import Sizes
 from sim.scenario.model import Scenario
-from strategies.state.kept import Keeps
+from strategies.state.kept import Kept
 
 MORE_STEPS = 4
 LONG = 5.0
@@ -55,17 +59,17 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     Raises:
         WorkError: a client cannot be tuned or scored.
     """
-    shards, tuning = site.dataset.shards, scenario.tuning
+    shards, tuning = list(site.shards()), scenario.tuning
     mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
     typical = nearest(shards, tuning, mean)
     larger = mean / statistics.fmean(batch_size(shard, tuning) for shard in typical)
-    keeps = {rule: each for rule, each in keeps_of(strategies_of(scenario, site.settings.seed)).items() if rule is not None}
+    seed = site.settings.seed
+    kept = {rule: parts for rule, parts in parts_by_rule(strategies_of(scenario, seed)).items() if rule is not None}
     joining: dict[Rule, float] = {}
     step: dict[Rule, float] = {}
-    for count in {count for each in keeps.values() for count in each.anchors}:
-        site.anchors_of(count)  # once a process: no part of what a client takes
-    for rule in keeps or {"plain": Keeps()}:  # training on pooled data takes plain steps without a rule
-        each, beside, width = _tuning_seconds(site, typical, rule, keeps.get(rule, Keeps()))
+    for rule, parts in (kept or {"plain": ()}).items():  # training on pooled data takes plain steps without a rule
+        wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
+        each, beside, width = _tuning_seconds(site, typical, rule, wants)
         step[rule], joining[rule] = larger * each, larger * beside
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
@@ -84,11 +88,10 @@ def nearest(shards: Sequence[Shard], tuning: TuningSpec, mean: float) -> list[Sh
     return sorted(shards, key=lambda shard: (abs(batch_size(shard, tuning) - mean), shard.client))[:2]
 
 
-def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: Rule, keeps: Keeps) -> tuple[float, float, int]:
+def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Iterable[Wanted]) -> tuple[float, float, int]:
     """Seconds of a step and of a tuning beside its steps, per client, and the width of its features."""
-    assert rule is not None
-    job = tune_job([shard.client for shard in shards], rule, keeps.wants())
-    reply = _tuned(site, job, 1)
+    job = tune_job([shard.client for shard in shards], rule, wants)
+    reply = _tuned(site, job, 1)  # also makes what is made once a process, as anchors
     one = more = float(reply.facts["seconds"])
     if one < LONG:
         one = float(_tuned(site, job, 1).facts["seconds"])
@@ -105,9 +108,9 @@ def _tuned(site: Site, job: Job, steps: int) -> Reply:
 
 def _scoring(site: Site, shard: Shard) -> tuple[float, float]:
     """Seconds and tokens of scoring a client of the mean size, measured on one."""
-    job = score_job([(shard.client, Served())])
+    job = score_job([(shard.client, BASE)])
     seconds = min(float(_done(site, job).facts["seconds"]) for _ in range(2))
-    larger = statistics.fmean(len(each.evaluated) for each in site.dataset.shards) / len(shard.evaluated)
+    larger = statistics.fmean(len(each.evaluated) for each in site.shards()) / len(shard.evaluated)
     return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.evaluated))
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from sim.life.learning import learn, localize
+from sim.life.ledger import Ledger
 from sim.life.system import System, build
 from sim.terminal import phase
 from sim.workers.workers import Workers
@@ -27,3 +28,11 @@ def rebuild(system: System, workers: Workers) -> dict[str, str]:
         localize(fresh, workers)
         fresh.save()
         return fresh.digests()
+
+
+def audited(system: System, state: dict[str, str], workers: Workers, ledger: Ledger) -> dict[str, str]:
+    """Digests of the state rebuilt from the retained clients only, recorded in the ledger beside those of the state."""
+    rebuilt = rebuild(system, workers)
+    equal = {label: state[label] == rebuilt[label] for label in state}
+    ledger.append("audit", seed=system.seed, rebuilt_digest=rebuilt, bitwise_equal=equal)
+    return rebuilt

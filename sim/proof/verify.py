@@ -55,7 +55,10 @@ def _rebuilt(scenario: Scenario, system: System, state: dict[str, str]) -> list[
 def remains(system: System, forgotten: list[str]) -> list[str]:
     """Files and entries of forgotten clients that are still in the state folder; there should be none."""
     names = {quote(client, safe="") for client in forgotten}
-    files = [str(path) for path in system.folder.rglob("*") if path.is_file() and path.stem in names]
+    folders = [kept.folder / "clients" for kept in system.kept.values()]
+    folders += [strategy.folder / "clients" for strategy in system.strategies.values()]
+    paths = sorted(path for folder in folders for path in folder.rglob("*"))
+    files = [str(path) for path in paths if path.is_file() and path.name.rpartition(".")[0] in names]
     entries = [
         f"{kept.folder / 'members.json'}: {client}"
         for kept in system.kept.values()

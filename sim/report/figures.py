@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from sklearn.isotonic import isotonic_regression
 
 from clients.exact.files import write_whole
+from sim.terminal import human_bytes
 
 INK, GRID, PAPER = "#1c2126", "#d9dee3", "#ffffff"
 # (on white, on dark). After Okabe and Ito's colour-blind-safe set, darkened or left out where
@@ -166,15 +167,6 @@ def storage_figure(series: Sequence[Series], metric: str) -> Figure:
     )
     _label_points(axes, [(s.label, s.storage, after, s.spread or 0.0) for _, s, after in shown])
     return figure
-
-
-def human_bytes(count: float) -> str:
-    """Bytes with a decimal unit: ``12.3 MB``."""
-    units = ["B", "kB", "MB", "GB", "TB", "PB"]
-    while abs(count) >= 999.5 and len(units) > 1:
-        count, units = count / 1000, units[1:]
-    digits = 0 if units[0] == "B" or abs(count) >= 99.95 else 1
-    return f"{count:.{digits}f}".removesuffix(".0") + f" {units[0]}"
 
 
 def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

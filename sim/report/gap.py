@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sim.scenario.model import GAP_REFERENCE
+from strategies.registry import RETRAINED
 
 NONE = "–"
 COLUMNS = {
@@ -44,7 +44,7 @@ def table(content: dict[str, Any]) -> Table | None:
     if not results:
         return None
     spread = _read(content.get("unlearning_spread", {}))
-    reference = next(label for label, told in content["strategies"].items() if told["strategy"] == GAP_REFERENCE)
+    reference = next(label for label, told in content["strategies"].items() if told["strategy"] == RETRAINED)
     title = (
         f"{content['name']}: {content['requests']} of {content['clients']} clients deleted, beside retraining ({reference})"
     )

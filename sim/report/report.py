@@ -16,9 +16,10 @@ from rich.text import Text
 from clients.errors import InputError
 from clients.exact.files import write_whole
 from sim.report import gap as report_unlearning
-from sim.report.figures import PALETTE, RETRAIN, Series, draw, human_bytes
+from sim.report.figures import PALETTE, RETRAIN, Series, draw
 from sim.report.gap import Unlearning
 from sim.report.page import PAGE
+from sim.terminal import human_bytes
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked

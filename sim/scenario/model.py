@@ -18,11 +18,8 @@ from clients.exact import digest
 from clients.settings import ModelSpec, Settings, TuningSpec
 from clients.strict import Strict
 from sim.scenario.workers import WorkersSpec
-from strategies.registry import REGISTRY
-from strategies.strategy import Parameters
-
-GAP_REFERENCE = "central"
-"""The strategy that ``audit: gap`` compares with: one model, trained again without the forgotten."""
+from strategies.registry import DEFAULT, REGISTRY, RETRAINED, strategy_of
+from strategies.strategy import Parameters, parameters_of
 
 
 class StrategySpec(Strict):
@@ -43,14 +40,13 @@ class StrategySpec(Strict):
         if not isinstance(value, dict) or len(value) != 1:
             raise ValueError("a strategy is a name, or one name with its parameters, as in {sift_masks: {keep: 0.5}}")
         name, parameters = next(iter(value.items()))
-        if name not in REGISTRY:
-            raise ValueError(f"there is no strategy {name!r}; there are {', '.join(REGISTRY)}")
+        takes = parameters_of(strategy_of(str(name)))
         try:
-            return {"strategy": name, "parameters": REGISTRY[name][1].model_validate(parameters or {})}
+            return {"strategy": name, "parameters": takes.model_validate(parameters or {})}
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            known = f"; {name} takes {', '.join(REGISTRY[name][1].model_fields)}"
+            known = f"; {name} takes {', '.join(takes.model_fields)}"
             raise ValueError(
                 f"{name}.{where}: {first['msg']}{known if first['type'] == 'extra_forbidden' else ''}"
             ) from error
@@ -64,13 +60,13 @@ class StrategySpec(Strict):
         named = [
             {
                 "type": "object",
-                "properties": {name: row[1].model_json_schema()},
+                "properties": {name: parameters_of(strategy).model_json_schema()},
                 "required": [name],
                 "additionalProperties": False,
             }
-            for name, row in REGISTRY.items()
+            for name, strategy in REGISTRY.items()
         ]
-        return {"anyOf": [{"enum": list(REGISTRY)}, *named]}
+        return {"anyOf": [{"enum": list(REGISTRY)}, {"pattern": ":"}, *named]}
 
 
 class ReleaseSpec(Strict):
@@ -106,9 +102,7 @@ class Scenario(Strict):
     model: ModelSpec = Field(default_factory=ModelSpec)
     tuning: TuningSpec = Field(default_factory=TuningSpec)
     strategies: tuple[StrategySpec, ...] = Field(
-        default_factory=lambda: tuple(
-            StrategySpec.model_validate(n) for n in ("zero_shot", "local", "average", "sift_masks")
-        ),
+        default_factory=lambda: tuple(StrategySpec.model_validate(n) for n in DEFAULT),
         min_length=1,
     )
     stream: StreamSpec = Field(default_factory=StreamSpec, validate_default=True)
@@ -116,7 +110,7 @@ class Scenario(Strict):
     audit: tuple[Literal["bitwise", "gap"], ...] = Field(
         ("bitwise",),
         description="after the stream. bitwise: is the state that of a rebuild without the forgotten; gap: accuracy on "
-        "retained, forgotten and test examples and a membership attack, beside the strategy central, which retrains",
+        "retained, forgotten and test examples and a membership attack, beside a model that is trained again",
     )
     report: ReportSpec = Field(default_factory=ReportSpec)
 
@@ -130,9 +124,9 @@ class Scenario(Strict):
             )
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds: each seed once, none negative")
-        if "gap" in self.audit and GAP_REFERENCE not in {spec.strategy for spec in self.strategies}:
+        if "gap" in self.audit and RETRAINED not in {spec.strategy for spec in self.strategies}:
             raise ValueError(
-                f"audit: gap compares with retraining, and the run has no strategy {GAP_REFERENCE}; add it to strategies"
+                f"audit: gap compares with retraining, and the run has no strategy {RETRAINED}; add it to strategies"
             )
         if "gap" in self.audit and not getattr(self.data, "validation", 0):
             known = ", ".join(name for name, family in FAMILIES.items() if "validation" in family.model_fields)

@@ -1,8 +1,9 @@
 """Comparing strategies on a scenario: another list of strategies, and a table that is sorted by what they are worth.
 
 The recovered share of a strategy is rec = (x − zero_shot) / (local − zero_shot), x its held-in accuracy after the deletions.
-Both ends are put in where the list lacks them, and the scenario's own ``central`` where the gap to it is asked for. Clients
-are tuned once per tuning rule however many strategies there are; prices are those of each strategy alone (``learning``).
+Both ends are put in where the list lacks them, and the scenario's own retrained model where the gap to it is asked for.
+Clients are tuned once per tuning rule however many strategies there are; prices are those of each strategy alone
+(``learning``).
 """
 
 import difflib
@@ -15,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.errors import InputError
-from sim.report.figures import human_bytes
 from sim.report.report import NONE, StrategyResult, Summary
-from sim.scenario.model import GAP_REFERENCE, Scenario, StrategySpec
-from strategies.registry import REGISTRY
+from sim.scenario.model import Scenario, StrategySpec
+from sim.terminal import human_bytes
+from strategies.registry import CEILING, FLOOR, REGISTRY, RETRAINED
 
-ENDS = ("zero_shot", "local")
+ENDS = (FLOOR, CEILING)
 WIDE = 95  # columns of a terminal that holds the whole table; a narrower one goes without held-out accuracy
 COLUMNS = {
     "strategy": "strategy",
@@ -52,8 +53,8 @@ def with_strategies(scenario: Scenario, names: Sequence[str]) -> Scenario:
             raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
     chosen = [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
     missing = [StrategySpec.model_validate(end) for end in ENDS if end not in {spec.strategy for spec in chosen}]
-    if "gap" in scenario.audit and GAP_REFERENCE not in {spec.strategy for spec in chosen}:
-        missing += [next(spec for spec in scenario.strategies if spec.strategy == GAP_REFERENCE)]
+    if "gap" in scenario.audit and RETRAINED not in {spec.strategy for spec in chosen}:
+        missing += [next(spec for spec in scenario.strategies if spec.strategy == RETRAINED)]
     specs = [spec.model_dump(mode="json") for spec in [*missing, *chosen]]
     try:
         return Scenario.model_validate(

@@ -29,10 +29,10 @@ from flwr.simulation.ray_transport.ray_actor import BasicActorPool, ClientAppAct
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients.app import app as client_app
-from clients.data import loaders as data
 from clients.errors import InputError
 from clients.jobs import Job, Reply
 from clients.settings import Settings
+from clients.work.site import HERE
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.ray import ray_instance
 from sim.workers.workers import Workers, nodes_for
@@ -49,7 +49,7 @@ class GridWorkers:
         self, grid: Grid, settings: Settings, timeout: float = 3600, check: Callable[[], None] = lambda: None
     ) -> None:
         self.grid, self.settings, self.timeout = WindowedGrid(grid, check=check), settings, timeout
-        self._place = {client: i for i, client in enumerate(data.load(settings.data, settings.seed).clients)}
+        self._place = {client: i for i, client in enumerate(names(settings))}
 
     def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
         """See ``Workers.run``: one round of the strategy, pulled by the caller instead of folded by a callback."""
@@ -61,6 +61,11 @@ class GridWorkers:
         """Who a job goes to now: nodes come and go. An unknown client's job goes to the first node, which says so."""
         nodes = sorted(self.grid.get_node_ids())
         return lambda job: nodes[self._place.get(job.clients[0], 0) * len(nodes) // len(self._place)]
+
+
+def names(settings: Settings) -> tuple[str, ...]:
+    """The clients that the data's manifest names, in its order."""
+    return HERE.dataset(settings.data, settings.seed).manifest.clients
 
 
 def wait_for_nodes(grid: Grid, check: Callable[[], None] = lambda: None, within: float = NODES_WITHIN) -> int:
@@ -182,7 +187,7 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def open_flower(spec: WorkersSpec, settings: Settings) -> Iterator[GridWorkers]:
     """A simulation with one node per cohort, for the length of the block."""
-    nodes = nodes_for(len(data.load(settings.data, settings.seed).clients), spec.cohort)
+    nodes = nodes_for(len(names(settings)), spec.cohort)
     with _quiet(), ray_instance(spec), simulation(spec, nodes) as (grid, check):
         yield GridWorkers(grid, settings, spec.timeout, check)
 

@@ -6,8 +6,8 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from clients.jobs import open_site
 from clients.settings import Settings
+from clients.work.site import open_site
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.workers import InlineWorkers, Workers
 

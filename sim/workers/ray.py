@@ -23,8 +23,9 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from clients.errors import InputError
-from clients.jobs import Job, Reply, open_site, perform
+from clients.jobs import Job, Reply, perform
 from clients.settings import Settings
+from clients.work.site import open_site
 from sim.scenario.workers import WorkersSpec
 
 AT_ONCE = 2
@@ -76,7 +77,7 @@ class Worker:
         self.settings = settings
 
     def warm(self) -> None:
-        """Load data and base model before the first job."""
+        """Open the site of this process before the first job."""
         open_site(self.settings)
 
     def perform(self, job: Job, *arrays: np.ndarray) -> Reply:

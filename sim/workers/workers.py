@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from clients.jobs import Job, Reply, Site, Wants, perform
+from clients.jobs import Job, Reply, perform
+from clients.work.contributions import Wanted
+from clients.work.site import Site
 
 
 class Workers(Protocol):
@@ -57,7 +59,8 @@ def job_bytes(job: Job, shared: Mapping[str, np.ndarray]) -> int:
     return sum(array.nbytes for array in job.arrays.values()) + named + len(json.dumps(job.facts))
 
 
-def reply_bytes(reply: Reply, wants: Wants | None = None) -> int:
+def reply_bytes(reply: Reply, wants: Iterable[Wanted] | None = None) -> int:
     """Bytes that a client sends back: its arrays (of a tune job, those wanted) and its facts as JSON."""
-    sent = [array.nbytes for name, array in reply.arrays.items() if wants is None or wants.holds(name)]
+    keys = None if wants is None else {each.key for each in wants}
+    sent = [array.nbytes for name, array in reply.arrays.items() if keys is None or name.partition("/")[0] in keys]
     return sum(sent) + len(json.dumps(reply.facts))

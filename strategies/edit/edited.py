@@ -21,10 +21,11 @@ from pydantic import Field
 
 from clients.errors import InputError
 from clients.exact.files import write_whole
-from clients.jobs import Served, train_job
+from clients.jobs import train_job
 from clients.work.pooled import Training
+from clients.work.served import BASE, Masked, Served
 from strategies.retrain.central import CentralParameters, train_centrally
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
 from strategies.strategy import MERGED, Ask, Deletion, Exactness, Strategy
 
 
@@ -44,41 +45,39 @@ class Edited(Strategy[E]):
     """Serves one edited model to everybody.
 
     Attributes:
-        files: by name of a vector that the model is made of, the stem of its file.
+        stems: by name of a vector that the model is made of, the stem of its file.
     """
 
     exactness: ClassVar[Exactness] = "approximate"
     deletion: ClassVar[Deletion] = "edit"
-    tuning = None
-    keeps = Keeps()
 
     def __init__(self, parameters: E, seed: int, folder: Path) -> None:
         super().__init__(parameters, seed, folder)
-        self.files: dict[str, str] = {}
+        self.stems: dict[str, str] = {}
 
     @abstractmethod
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         """What is added to the model, fp32 [d], when these clients leave and at least one stays."""
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         members = sorted(kept.members)
         known = self.chosen.get("members", [])
-        left = [client for client in known if client not in kept.members]
+        leavers = [client for client in known if client not in kept.members]
         if not members:
-            self.files, self.chosen = {}, {}
+            self.stems, self.chosen = {}, {}
         elif not set(members) <= set(known):  # the first release, or somebody is new
-            self.files, self.chosen = {}, {}
+            self.stems, self.chosen = {}, {}
             train_centrally(self, kept, ask, self.parameters)
-        elif left:
-            self.apply(self.edit(kept, ask, left))
+        elif leavers:
+            self.apply(self.edit(kept, ask, leavers))
         self.chosen["members"] = members
 
     def apply(self, edit: np.ndarray) -> None:
         """Change the model by an edit, fp32 [d]."""
-        self.keep_merged(self.merged() + edit)
+        self.keep_merged(self.vector(MERGED) + edit)
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served(MERGED) if kept.members else Served()
+        return Masked(MERGED) if kept.members else BASE
 
     def keep_merged(self, vector: np.ndarray) -> None:
         self.keep_beside(MERGED, vector)
@@ -88,28 +87,28 @@ class Edited(Strategy[E]):
         stems = (f"{name}-{number}" for number in itertools.count())
         stem = next(stem for stem in stems if not super(Edited, self)._vector_file(stem).exists())
         self.keep_vector(stem, vector)
-        self.files = self.files | {name: stem}
+        self.stems = self.stems | {name: stem}
 
     def vectors(self) -> list[str]:
-        return sorted(self.files)
+        return sorted(self.stems)
 
     def save(self) -> None:
         """Write ``chosen.json``, and delete the vectors that it no longer names."""
-        facts = self.chosen | {"files": self.files}
+        facts = self.chosen | {"files": self.stems}
         write_whole(self.folder / "chosen.json", json.dumps(facts, indent=1, sort_keys=True).encode())
         for path in self._vector_files():
-            if path.stem not in self.files.values():
+            if path.stem not in self.stems.values():
                 path.unlink()
 
     def load(self) -> None:
         super().load()
         try:
-            self.files = self.chosen.pop("files")
+            self.stems = self.chosen.pop("files")
         except KeyError as error:
             raise InputError(f"{self.folder / 'chosen.json'}: names no files of the model") from error
 
     def _vector_file(self, name: str) -> Path:
-        return super()._vector_file(self.files.get(name, name))
+        return super()._vector_file(self.stems.get(name, name))
 
 
 def trained(kept: Kept, ask: Ask, training: Training) -> np.ndarray:

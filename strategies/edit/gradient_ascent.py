@@ -22,7 +22,7 @@ class GradientAscentParameters(EditedParameters):
 
 
 class GradientAscent(Edited[GradientAscentParameters]):
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         p = self.parameters
-        term = Term(clients=tuple(left), weight=-1.0)
+        term = Term(clients=tuple(leavers), weight=-1.0)
         return trained(kept, ask, Training(terms=(term,), steps=p.edit_steps, batch=p.edit_batch, rate=p.edit_rate))

@@ -24,7 +24,7 @@ class L1SparseParameters(EditedParameters):
 
 
 class L1Sparse(Edited[L1SparseParameters]):
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         p = self.parameters
         pool = Term(clients=tuple(sorted(kept.members)))
         training = Training(terms=(pool,), steps=p.edit_steps, batch=p.edit_batch, rate=p.edit_rate, l1=p.l1)

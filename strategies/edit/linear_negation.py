@@ -21,8 +21,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from clients.jobs import Served, train_job
+from clients.jobs import train_job
 from clients.work.pooled import Term, Training
+from clients.work.served import Linear, Served
 from strategies.edit.edited import Edited, EditedParameters
 from strategies.edit.negmerge import NEGATED, strength
 from strategies.state.kept import Kept
@@ -40,13 +41,13 @@ class LinearNegationParameters(EditedParameters):
 class LinearNegation(Edited[LinearNegationParameters]):
     linear: ClassVar[bool] = True
 
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         p, start = self.parameters, self._displacement()
-        training = Training(terms=(Term(clients=tuple(left)),), steps=p.edit_steps, batch=p.edit_batch, rate=p.edit_rate)
+        training = Training(terms=(Term(clients=tuple(leavers)),), steps=p.edit_steps, batch=p.edit_batch, rate=p.edit_rate)
         ((_, reply),) = ask(kept, [train_job(training, start, MERGED)])
         tau = reply.arrays["vector"]
         self.keep_vector(NEGATED, tau)
-        _, scale = strength(kept, ask, left, Served(NEGATED, start=start, anchor=MERGED))
+        _, scale = strength(kept, ask, leavers, Linear(NEGATED, MERGED, start=start))
         self.erase_vector(NEGATED)
         self.chosen["lambda"] = scale
         return np.float32(-scale) * tau
@@ -59,8 +60,8 @@ class LinearNegation(Edited[LinearNegationParameters]):
         displacement = self._displacement()
         if not kept.members or displacement is None:
             return super().serve(kept, client)
-        return Served(displacement, anchor=MERGED)
+        return Linear(displacement, MERGED)
 
     def _displacement(self) -> str | None:
         """Its name, if nobody has left yet None."""
-        return DISPLACEMENT if DISPLACEMENT in self.files else None
+        return DISPLACEMENT if DISPLACEMENT in self.stems else None

@@ -34,8 +34,9 @@ from pydantic import Field
 from safetensors.numpy import save_file
 
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, Served, train_job
+from clients.jobs import Job, train_job
 from clients.work.pooled import Term, Training
+from clients.work.served import Masked, Served
 from strategies.edit.edited import Edited, EditedParameters
 from strategies.rebuild import magmax, ties
 from strategies.scale import asked_members, mean_scores
@@ -80,12 +81,12 @@ def consensus(total: ExactSum, signs: np.ndarray, agreement: float) -> np.ndarra
 
 
 class NegMerge(Edited[NegMergeParameters]):
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
-        jobs = [train_job(training, MERGED) for training in variants(self.parameters, left)]
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
+        jobs = [train_job(training, MERGED) for training in variants(self.parameters, leavers)]
         best: tuple[float, float, np.ndarray] | None = None
         for tau in self._candidates(kept, ask, jobs):
             self.keep_vector(NEGATED, tau)
-            score, scale = strength(kept, ask, left, Served(NEGATED, start=MERGED))
+            score, scale = strength(kept, ask, leavers, Masked(NEGATED, start=MERGED))
             if best is None or score < best[0]:
                 best = score, scale, tau
         assert best is not None
@@ -119,22 +120,22 @@ class NegMerge(Edited[NegMergeParameters]):
             return magmax.merge(rows, kept.size)
 
 
-def strength(kept: Kept, ask: Ask, left: list[str], negated: Served) -> tuple[float, float]:
+def strength(kept: Kept, ask: Ask, leavers: list[str], negated: Served) -> tuple[float, float]:
     """The leavers' score at the λ that is chosen for a served model whose scale is −λ, and that λ."""
     scales = [-value for value in LAMBDAS]
     control = mean_scores(kept, ask, [(client, negated) for client in asked_members(kept)], scales)
-    forget = mean_scores(kept, ask, [(client, negated) for client in left], scales, part="train")
+    forget = mean_scores(kept, ask, [(client, negated) for client in leavers], scales, part="train")
     index = choose(forget, control)
     return forget[index], LAMBDAS[index]
 
 
-def variants(p: NegMergeParameters, left: list[str]) -> list[Training]:
+def variants(p: NegMergeParameters, leavers: list[str]) -> list[Training]:
     """The n trainings, each with its own order and settings."""
     exponents = np.linspace(-1, 1, p.tunings) if p.tunings > 1 else [0.0]
     rows = np.linspace(0, len(AUGMENTATIONS) - 1, p.tunings).round().astype(int)
     return [
         Training(
-            terms=(Term(clients=tuple(left)),),
+            terms=(Term(clients=tuple(leavers)),),
             steps=p.edit_steps,
             batch=p.edit_batch,
             rate=p.edit_rate * (float(2.0**exponent) if "rate" in p.vary else 1.0),

@@ -29,10 +29,10 @@ class SalunParameters(EditedParameters):
 
 
 class Salun(Edited[SalunParameters]):
-    def edit(self, kept: Kept, ask: Ask, left: list[str]) -> np.ndarray:
+    def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         p = self.parameters
         terms = (
-            Term(clients=tuple(left), relabelled=True),
+            Term(clients=tuple(leavers), relabelled=True),
             Term(clients=tuple(sorted(kept.members)), weight=p.retain),
         )
         training = Training(terms=terms, steps=p.edit_steps, batch=p.edit_batch, rate=p.edit_rate, salient=p.salient)

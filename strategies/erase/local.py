@@ -5,25 +5,19 @@ The upper line in plots: nothing is merged, so nothing interferes.
 
 from typing import ClassVar
 
-from clients.jobs import Served
-from clients.settings import TuningKind
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import Deletion, Parameters, Strategy
+from clients.work.served import BASE, Own, Served
+from strategies.state.kept import Kept
+from strategies.state.vectors import Vectors
+from strategies.strategy import Deletion, RuledParameters, Strategy
 
 
-class LocalParameters(Parameters):
+class LocalParameters(RuledParameters):
     """``tuning``: plain, or sign_fixed to see what the sign constraint costs."""
-
-    tuning: TuningKind = "plain"
 
 
 class Local(Strategy[LocalParameters]):
     deletion: ClassVar[Deletion] = "erase"
-    keeps = Keeps(vectors=True)
-
-    @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
+    parts = (Vectors(),)
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served(own=kept.part("vectors", client)) if client in kept.members else Served()
+        return Own(kept[Vectors()].read(client)) if client in kept.members else BASE

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from clients.jobs import Served
-from clients.settings import TuningKind
-from strategies.state.kept import SIGNS, Keeps, Kept
+from clients.work.served import BASE, Masked, Served
+from strategies.state.kept import SIGNS, Kept
+from strategies.state.masks import masked
+from strategies.state.part import Part
 from strategies.strategy import Deletion, Parameters, Strategy
 
 
@@ -22,14 +23,14 @@ class MaskOnlyParameters(Parameters):
 
 class MaskOnly(Strategy[MaskOnlyParameters]):
     deletion: ClassVar[Deletion] = "erase"
-    tuning: ClassVar[TuningKind] = "sign_fixed"
+    rule = "sign_fixed"
 
     @property
-    def keeps(self) -> Keeps:
-        return Keeps(masks=(self.parameters.keep,))
+    def parts(self) -> tuple[Part, ...]:
+        return masked(self.parameters.keep)
 
     def serve(self, kept: Kept, client: str) -> Served:
         if client not in kept.members:
-            return Served()
-        keep = self.parameters.keep
-        return Served(SIGNS, mask=kept.mask(client, keep), tensor_scales=kept.part(f"sizes-{keep:g}", client))
+            return BASE
+        masks, sizes = masked(self.parameters.keep)
+        return Masked(SIGNS, mask=kept[masks].read(client), factors=kept[sizes].read(client))

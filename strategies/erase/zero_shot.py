@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from clients.jobs import Served
-from strategies.state.kept import Keeps, Kept
+from clients.work.served import BASE, Served
+from strategies.state.kept import Kept
 from strategies.strategy import Deletion, Parameters, Strategy
 
 
@@ -13,8 +13,6 @@ class ZeroShotParameters(Parameters):
 
 class ZeroShot(Strategy[ZeroShotParameters]):
     deletion: ClassVar[Deletion] = "erase"
-    tuning = None
-    keeps = Keeps()
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served()
+        return BASE

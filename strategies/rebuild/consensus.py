@@ -13,8 +13,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from strategies.rebuild.rebuilt import OneModel, RebuiltParameters, Scales
+from strategies.rebuild.rebuilt import OneModel, RebuiltParameters
 from strategies.rebuild.tall import ratio, threshold_for
+from strategies.scale import Scales
 from strategies.state import streaming
 from strategies.state.kept import Kept
 from strategies.state.streaming import Row, blocks

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from clients.exact import bits
-from clients.jobs import Served
-from strategies.rebuild.rebuilt import Masked, MaskedParameters
+from clients.work.served import BASE, Masked, Served
+from strategies.rebuild.rebuilt import MaskEach, MaskedParameters
 from strategies.state.kept import Kept
 from strategies.state.streaming import Row, blocks
 from strategies.strategy import MERGED, Ask
@@ -59,6 +59,11 @@ def masks_and_scales(rows: Sequence[Row], unified: np.ndarray) -> list[tuple[np.
     return [(mask, float(scale)) for mask, scale in zip(packed, scales, strict=True)]
 
 
+def _key(name: str) -> str:
+    """A mask's name without its folder: what its scale is recorded under."""
+    return name.rpartition("/")[2]
+
+
 def _batches(names: list[str]) -> list[list[str]]:
     return [names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)]
 
@@ -67,10 +72,10 @@ class EmrParameters(MaskedParameters):
     """Those of ``MaskedParameters``."""
 
 
-class Emr(Masked[EmrParameters]):
+class Emr(MaskEach[EmrParameters]):
     def localize(self, kept: Kept, ask: Ask) -> None:
         rows = self.rows(kept)
-        self.erase_merged()
+        self.erase_vector(MERGED)
         self.erase_masks(but=rows)
         scales: dict[str, float] = {}
         if rows:
@@ -80,14 +85,14 @@ class Emr(Masked[EmrParameters]):
                 found = masks_and_scales([rows[name] for name in names], unified)
                 for name, (packed, scale) in zip(names, found, strict=True):
                     self.keep_mask(name, packed)
-                    scales[name] = scale
+                    scales[_key(name)] = scale
         self.chosen["scales"] = scales
 
     def serve(self, kept: Kept, client: str) -> Served:
         scales = self.chosen.get("scales", {})
         if not scales:
-            return Served()
+            return BASE
         if client not in kept.members:
-            return Served(MERGED, scale=math.fsum(scales.values()) / len(scales))
+            return Masked(MERGED, scale=math.fsum(scales.values()) / len(scales))
         name = self.mask_of(client)
-        return Served(MERGED, scale=scales[name], mask=self.mask(name))
+        return Masked(MERGED, scale=scales[_key(name)], mask=self.mask(name))

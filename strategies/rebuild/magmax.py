@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strategies.rebuild.rebuilt import OneModel, RebuiltParameters, Scales
+from strategies.rebuild.rebuilt import OneModel, RebuiltParameters
+from strategies.scale import Scales
 from strategies.state.kept import Kept
 from strategies.state.streaming import Row, blocks
 

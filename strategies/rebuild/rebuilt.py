@@ -2,26 +2,21 @@
 
 from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 from pydantic import Field
 
-from clients.jobs import Served
-from clients.settings import TuningKind
-from strategies.scale import choose_scale, grid_of
+from clients.work.served import BASE, Masked, Served
+from strategies.scale import Scales, choose_scale, grid_of
 from strategies.state import clusters, streaming
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
 from strategies.state.streaming import Row
-from strategies.strategy import MERGED, Ask, Deletion, Parameters, Strategy
+from strategies.state.vectors import EveryVector
+from strategies.strategy import MERGED, Ask, Deletion, RuledParameters, Strategy, mask_of
 
-Scales = float | Annotated[tuple[float, ...], Field(min_length=1)]
 
-
-class RebuiltParameters(Parameters):
-    """``tuning``: plain or sign_fixed."""
-
-    tuning: TuningKind = "plain"
+class RebuiltParameters(RuledParameters):
+    """``tuning``: the rule of the vectors."""
 
 
 class MaskedParameters(RebuiltParameters):
@@ -38,11 +33,7 @@ class Rebuilt(Strategy[R]):
     """A strategy that merges all vectors anew whenever someone has left."""
 
     deletion: ClassVar[Deletion] = "rebuild"
-    keeps = Keeps(cached_vectors=True)
-
-    @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
+    parts = (EveryVector(),)
 
 
 class OneModel(Rebuilt[R]):
@@ -58,26 +49,26 @@ class OneModel(Rebuilt[R]):
         """The scale, or the grid it is chosen from."""
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        self.erase_merged()
+        self.erase_vector(MERGED)
         if kept.members:
-            self.keep_merged(self.merge(kept, [kept.row(client) for client in sorted(kept.members)]))
+            self.keep_merged(self.merge(kept, [kept[EveryVector()].row(client) for client in sorted(kept.members)]))
         self.chosen["scale"] = choose_scale(self, kept, ask, grid_of(self.scales))
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served(MERGED, scale=self.chosen.get("scale", 1.0)) if kept.members else Served()
+        return Masked(MERGED, scale=self.chosen.get("scale", 1.0)) if kept.members else BASE
 
 
-class Masked(Rebuilt[M]):
+class MaskEach(Rebuilt[M]):
     """Serves one merged vector under a mask per client or cluster."""
 
     def rows(self, kept: Kept) -> dict[str, Row]:
         """The vectors that are merged, by the name of their mask: of every client, or of every cluster."""
         groups: dict[str, list[Row]] = {}
         for client in sorted(kept.members):
-            groups.setdefault(self.mask_of(client), []).append(kept.row(client))
+            groups.setdefault(self.mask_of(client), []).append(kept[EveryVector()].row(client))
         return {name: streaming.mean_of(groups[name]) for name in sorted(groups)}
 
     def mask_of(self, client: str) -> str:
         """The name of a client's mask."""
         among = self.parameters.clusters
-        return quote(client, safe="") if among == "clients" else f"cluster-{clusters.number(client, among, self.seed)}"
+        return mask_of(client) if among == "clients" else f"cluster-{clusters.number(client, among, self.seed)}"

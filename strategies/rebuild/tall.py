@@ -17,9 +17,9 @@ import numpy as np
 from pydantic import Field
 
 from clients.exact import bits
-from clients.jobs import Served
-from strategies.rebuild.rebuilt import Masked, MaskedParameters, Scales
-from strategies.scale import grid_of, race
+from clients.work.served import BASE, Masked, Served
+from strategies.rebuild.rebuilt import MaskEach, MaskedParameters
+from strategies.scale import Scales, grid_of, race
 from strategies.state import streaming
 from strategies.state.kept import Kept
 from strategies.state.streaming import Row, blocks, kth_largest
@@ -70,10 +70,10 @@ class TallParameters(MaskedParameters):
     alpha: Scales = (0.8, 1.0, 1.2, 1.4, 1.6)
 
 
-class Tall(Masked[TallParameters]):
+class Tall(MaskEach[TallParameters]):
     def localize(self, kept: Kept, ask: Ask) -> None:
         rows = self.rows(kept)
-        self.erase_merged()
+        self.erase_vector(MERGED)
         self.erase_masks(but=rows)
         self.chosen = {}
         if not rows:
@@ -95,8 +95,8 @@ class Tall(Masked[TallParameters]):
 
     def serve(self, kept: Kept, client: str) -> Served:
         if client in kept.members:
-            return Served(MERGED, scale=self.chosen["alpha"], mask=self.mask(self.mask_of(client)))
-        return Served(MERGED) if kept.members else Served()
+            return Masked(MERGED, scale=self.chosen["alpha"], mask=self.mask(self.mask_of(client)))
+        return Masked(MERGED) if kept.members else BASE
 
     def _choose(self, kept: Kept, ask: Ask, mask_at: Callable[[str, float], np.ndarray]) -> tuple[float, float]:
         """Density and α with the best mean score; of equals, the smallest density and then α.
@@ -109,7 +109,7 @@ class Tall(Masked[TallParameters]):
 
         def masked(density: float, clients: Sequence[str]) -> list[tuple[str, Served]]:
             masks = {name: mask_at(name, density) for name in sorted({self.mask_of(client) for client in clients})}
-            return [(client, Served(MERGED, mask=masks[self.mask_of(client)])) for client in clients]
+            return [(client, Masked(MERGED, mask=masks[self.mask_of(client)])) for client in clients]
 
         ways = [partial(masked, density) for density in densities]
         chosen, alpha = race(kept, ask, ways, grid_of(p.alpha))

@@ -14,7 +14,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from strategies.rebuild.rebuilt import OneModel, RebuiltParameters, Scales
+from strategies.rebuild.rebuilt import OneModel, RebuiltParameters
+from strategies.scale import Scales
 from strategies.state.kept import Kept
 from strategies.state.streaming import Row, blocks, kth_largest
 

@@ -1,7 +1,7 @@
 """ClAMU (seed document 003): clusters of clients, one optimised mask per cluster on the merged sum.
 
-Serve client t of cluster k: θ0 + m_k ⊙ (s·Σ/T), m_k learned on the members' training data (``clients.work.masking``); anybody
-else: θ0 + Σ/T. Forget u: subtract τ_u, then cluster and learn every mask again from the current members alone.
+Serve client t of cluster k: θ0 + m_k ⊙ (s·Σ/T), m_k learned on the members' training data (``clients.work.masking``);
+anybody else: θ0 + Σ/T. Forget u: subtract τ_u, then cluster and learn every mask again from the current members alone.
 
 Deviations and additions: s is a factor on the mean, fixed beforehand. ``tuning: sign_fixed`` (ours) merges sign-fixed task
 vectors: tuning rule and mask rule are independent. ``clusters: clients`` learns one mask per client. Affinity: of task
@@ -13,20 +13,21 @@ the client's name). Clusters are never frozen: that would not be exact. Masks of
 
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from clients.jobs import Served, mask_job
-from clients.settings import TuningKind
+from clients.jobs import mask_job
+from clients.work.served import Masked, Served
 from strategies.state import clusters
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from strategies.state.affinity import Features, Gram
+from strategies.state.kept import Kept
+from strategies.state.part import Part
+from strategies.state.sum import MEAN, Sum
+from strategies.strategy import Ask, Deletion, RuledParameters, Strategy
 
 
-class ClamuParameters(Parameters):
+class ClamuParameters(RuledParameters):
     """``scale``: factor s on the mean; ``steps`` and ``lr``: of learning a mask (Adam on scores)."""
 
-    tuning: TuningKind = "plain"
     clusters: Annotated[int, Field(ge=1)] | Literal["clients"] = 8
     affinity: Literal["task_vectors", "features", "random"] = "features"
     scale: float = Field(2.5, gt=0)
@@ -38,23 +39,15 @@ class Clamu(Strategy[ClamuParameters]):
     deletion: ClassVar[Deletion] = "relearn"
 
     @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
-
-    @property
-    def keeps(self) -> Keeps:
-        clustered = self.parameters.clusters != "clients"
-        affinity = self.parameters.affinity
-        return Keeps(
-            sum=True,
-            features=clustered and affinity == "features",
-            gram=clustered and affinity == "task_vectors",
-        )
+    def parts(self) -> tuple[Part, ...]:
+        p = self.parameters
+        near: dict[str, tuple[Part, ...]] = {"features": (Features(),), "task_vectors": (Gram(),)}
+        return (Sum(), *(near.get(p.affinity, ()) if p.clusters != "clients" else ()))
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         p = self.parameters
         found = self._clusters(kept)
-        for k, reply in ask(kept, [mask_job(cluster, "mean", p.scale, p.steps, p.lr) for cluster in found]):
+        for k, reply in ask(kept, [mask_job(cluster, MEAN, p.scale, p.steps, p.lr) for cluster in found]):
             self.keep_mask(f"cluster-{k}", reply.arrays["mask"])
         self.erase_masks(but=[f"cluster-{k}" for k in range(len(found))])
         self.chosen["clusters"] = found
@@ -62,8 +55,8 @@ class Clamu(Strategy[ClamuParameters]):
     def serve(self, kept: Kept, client: str) -> Served:
         for k, cluster in enumerate(self.chosen.get("clusters", [])):
             if client in cluster and client in kept.members:
-                return Served("mean", scale=self.parameters.scale, mask=self.mask(f"cluster-{k}"))
-        return Served("mean")
+                return Masked(MEAN, scale=self.parameters.scale, mask=self.mask(f"cluster-{k}"))
+        return Masked(MEAN)
 
     def _clusters(self, kept: Kept) -> clusters.Clusters:
         p, members = self.parameters, sorted(kept.members)
@@ -71,9 +64,5 @@ class Clamu(Strategy[ClamuParameters]):
             return clusters.singletons(members)
         if p.affinity == "random":
             return clusters.hashed(members, p.clusters, self.seed)
-        if p.affinity == "task_vectors":
-            return clusters.spectral(members, kept.gram(members), p.clusters, self.seed)
-        features = np.array([kept.part("features", client) for client in members], dtype=np.float64)
-        centred = features - features.mean(0)
-        gram = np.array([[float((a * b).sum()) for b in centred] for a in centred])
-        return clusters.spectral(members, gram, p.clusters, self.seed)
+        near = kept[Gram()] if p.affinity == "task_vectors" else kept[Features()]
+        return near.clusters(p.clusters)

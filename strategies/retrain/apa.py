@@ -1,13 +1,14 @@
 """APA-like cluster merging (after "adapter partition and aggregation", Hu et al., 2024, arXiv 2404.10327): exact.
 
-Clients lie in K clusters; τ_k is trained from θ0 on the pooled data of cluster k's members (``clients.work.pooled``). Serve t:
+Clients lie in K clusters; τ_k is trained from θ0 on the pooled data of cluster k's members (``clients.work.pooled``). Serve
+t:
 
     θ0 + Σ_k w_tk τ_k        w_t = softmax over k of (score of θ0 + τ_k on t's own training data / temperature)
 
 and anybody else θ0 + the plain mean of the τ_k. A cluster is a hash of the client's name, or by ``anchor`` the public point
-that its own data are nearest to (``clients.work.anchors``). Forget u: u's cluster alone is trained again from θ0 without u, and
-everybody's score of that one vector is taken again; no other vector, score or cluster follows from u. Expected price: T/K
-clients trained on, T evaluations. Storage K vectors, and T·K scores as JSON.
+that its own data are nearest to (``clients.work.anchors``). Forget u: u's cluster alone is trained again from θ0 without u,
+and everybody's score of that one vector is taken again; no other vector, score or cluster follows from u. Expected price:
+T/K clients trained on, T evaluations. Storage K vectors, and T·K scores as JSON.
 
 The paper was not at hand: we follow its idea as its abstract tells it, with these deviations at least. Ours is for any
 model, not for recommendation by an LLM; what is trained is whatever ``model.tune`` says, an adapter where ``model.lora`` is
@@ -23,16 +24,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
 from clients.errors import InputError
-from clients.jobs import Served, assign_job, score_job, train_job
+from clients.jobs import assign_job, score_job, train_job
 from clients.work import anchors
 from clients.work.pooled import Term, Training
+from clients.work.served import BASE, Masked, Mix, Served
 from strategies.scale import chunks
 from strategies.state.checking import placed
 from strategies.state.clusters import By, grouped, number
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from strategies.work import Work, pool
 
 Groups = dict[str, list[str]]
 
@@ -50,12 +53,10 @@ class ApaParameters(Parameters):
 
 class Apa(Strategy[ApaParameters]):
     deletion: ClassVar[Deletion] = "retrain"
-    tuning = None
-    keeps = Keeps()
 
-    def check(self, dataset: Dataset) -> None:
+    def check(self, manifest: Manifest) -> None:
         if self.parameters.by == "anchor":
-            anchors.check(dataset.public, self.parameters.clusters)
+            anchors.check(manifest.public, self.parameters.clusters)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         old: Groups = self.chosen.get("clusters", {})
@@ -72,11 +73,22 @@ class Apa(Strategy[ApaParameters]):
     def serve(self, kept: Kept, client: str) -> Served:
         names, scores = sorted(self.chosen.get("clusters", {})), self.chosen.get("scores", {})
         if not names:
-            return Served()
+            return BASE
         if client not in kept.members or client not in scores:
-            return Served(mixed=tuple((name, 1 / len(names)) for name in names))
+            return Mix(tuple((name, 1 / len(names)) for name in names))
         weights = softmax([scores[client][name] for name in names], self.parameters.temperature)
-        return Served(mixed=tuple(zip(names, weights, strict=True)))
+        return Mix(tuple(zip(names, weights, strict=True)))
+
+    def work(self, before: Sequence[str], after: Sequence[str]) -> Work:
+        """Every cluster whose members are others is trained again and scored by all; who is new scores the others too.
+
+        Who is nearest to which anchor is not known before: clusters by anchor are taken to be those by hash.
+        """
+        p = self.parameters
+        old, new = (grouped({c: number(c, p.clusters, self.seed) for c in members}) for members in (before, after))
+        changed, known = [name for name in new if new[name] != old.get(name)], set(before)
+        scored = sum(len(changed) if client in known else len(new) for client in after)
+        return sum((pool(p.steps, p.batch, len(new[name])) for name in changed), Work(evaluations=scored))
 
     def _numbers(self, kept: Kept, ask: Ask, old: Groups) -> dict[str, int]:
         """The number of every member's cluster; by anchor, those who are new are asked for theirs."""
@@ -88,7 +100,7 @@ class Apa(Strategy[ApaParameters]):
         for index, reply in ask(kept, [assign_job(chunk, count) for chunk in chunks(unknown)]) if unknown else ():
             for client in chunks(unknown)[index]:
                 found = reply.facts.get("anchors", {}).get(client)
-                if not placed({str(count): found}, [count]):
+                if not placed(found, count):
                     raise InputError(f"client {client}: says that {found!r} is the anchor it is nearest to, of {count}")
                 known[client] = found
         return {client: known[client] for client in members}
@@ -106,7 +118,7 @@ class Apa(Strategy[ApaParameters]):
         missing = {client: [name for name in names if name not in found] for client, found in scores.items()}
         parts = chunks([client for client in missing if missing[client]])
         pairs = [[(client, name) for client in part for name in missing[client]] for part in parts]
-        jobs = [score_job([(client, Served(name)) for client, name in pair], part="train") for pair in pairs]
+        jobs = [score_job([(client, Masked(name)) for client, name in pair], part="train") for pair in pairs]
         for index, reply in ask(kept, jobs) if jobs else ():
             for (client, name), row in zip(pairs[index], reply.facts["scores"], strict=True):
                 scores[client][name] = row[0]

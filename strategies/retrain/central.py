@@ -1,18 +1,19 @@
 """Central fine-tuning: one model tuned on the pooled training data of all current clients, served to everybody.
 
-θ0 + τ, where τ is ``steps`` steps of Adam from θ0 on batches of the pool (``clients.work.pooled``). Forget u: train again from θ0
-on what is left; the usual exact baseline, as dear as learning itself. The order of the data follows from the seed and from
-who is in the pool. Deviation from SIFT-Masks' central line (up to 800 steps): the number of steps is fixed beforehand, not
-chosen on validation data, and does not shrink as clients leave.
+θ0 + τ, where τ is ``steps`` steps of Adam from θ0 on batches of the pool (``clients.work.pooled``). Forget u: train again
+from θ0 on what is left; the usual exact baseline, as dear as learning itself. The order of the data follows from the seed
+and from who is in the pool. Deviation from SIFT-Masks' central line (up to 800 steps): the number of steps is fixed
+beforehand, not chosen on validation data, and does not shrink as clients leave.
 """
 
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from clients.jobs import Served, train_job
+from clients.jobs import train_job
 from clients.work.pooled import Term, Training
-from strategies.state.kept import Keeps, Kept
+from clients.work.served import BASE, Masked, Served
+from strategies.state.kept import Kept
 from strategies.strategy import MERGED, Ask, Deletion, Parameters, Strategy
 
 
@@ -25,18 +26,16 @@ class CentralParameters(Parameters):
 
 class Central(Strategy[CentralParameters]):
     deletion: ClassVar[Deletion] = "retrain"
-    tuning = None
-    keeps = Keeps()
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         members = sorted(kept.members)
         if members != self.chosen.get("members"):
-            self.erase_merged()
+            self.erase_vector(MERGED)
             train_centrally(self, kept, ask, self.parameters)
         self.chosen["members"] = members
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served(MERGED) if kept.members else Served()
+        return Masked(MERGED) if kept.members else BASE
 
 
 def train_centrally(strategy: Strategy[Any], kept: Kept, ask: Ask, parameters: CentralParameters) -> None:

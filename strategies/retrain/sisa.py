@@ -12,18 +12,20 @@ steps per stage are fixed, so a stage does not take longer the more slices it ha
 voted on. Storage S·R vectors. A stage whose slice is empty is left out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
 from clients.errors import InputError
-from clients.jobs import Served, train_job
+from clients.jobs import train_job
 from clients.work.pooled import Term, Training
+from clients.work.served import BASE, Ensemble, Served
 from strategies.state.clusters import number
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from strategies.work import Work, pool
 
 Slices = list[list[str]]
 
@@ -40,11 +42,9 @@ class SisaParameters(Parameters):
 
 class Sisa(Strategy[SisaParameters]):
     deletion: ClassVar[Deletion] = "retrain"
-    tuning = None
-    keeps = Keeps()
 
-    def check(self, dataset: Dataset) -> None:
-        if self.parameters.aggregate == "vote" and not dataset.label_sets:
+    def check(self, manifest: Manifest) -> None:
+        if self.parameters.aggregate == "vote" and not manifest.label_sets:
             raise InputError("aggregate: vote needs answers that are labels, and these are free text; take aggregate: mean")
 
     def localize(self, kept: Kept, ask: Ask) -> None:
@@ -70,7 +70,16 @@ class Sisa(Strategy[SisaParameters]):
     def serve(self, kept: Kept, client: str) -> Served:
         last = [(shard, _last(slices)) for shard, slices in enumerate(self.chosen.get("shards", []))]
         names = tuple(checkpoint(shard, stage) for shard, stage in last if stage is not None)
-        return Served(together=names, vote=self.parameters.aggregate == "vote")
+        return Ensemble(names, self.parameters.aggregate == "vote") if names else BASE
+
+    def work(self, before: Sequence[str], after: Sequence[str]) -> Work:
+        """Of every shard the stages from the first slice on whose members are others."""
+        p, total = self.parameters, Work()
+        for old, new in zip(self.slices_of(before), self.slices_of(after), strict=True):
+            for stage in range(_first_change(old, new), p.slices):
+                if new[stage]:
+                    total += pool(p.steps, p.batch, sum(map(len, new[: stage + 1])))
+        return total
 
     def _stage(self, slices: Slices) -> Training:
         clients = tuple(sorted(client for one in slices for client in one))

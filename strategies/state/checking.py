@@ -1,15 +1,18 @@
 """Refusing updates that are not what was asked for: someone else's, a second one, of a wrong shape, digest or sign."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Mapping
 
 import numpy as np
 
 from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.exact_sum import to_grid
-from clients.jobs import Reply, Wants
+from clients.jobs import Reply
+from clients.work.contributions import SUM, VECTOR, Wanted
+from strategies.state.layout import Shape
 
-Signs = Callable[[], np.ndarray] | None
+Signs = Callable[[], np.ndarray | None]
+Wants = Mapping[Wanted, Shape | None]
 
 
 def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: Signs) -> None:
@@ -18,7 +21,7 @@ def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: S
     Args:
         known: clients that have sent theirs.
         size: d.
-        signs: gives the fp32 [d] that every vector has to agree with; None under the plain rule.
+        signs: gives the fp32 [d] that every vector has to agree with; None where there is none.
 
     Raises:
         InputError: says whose update is wrong, and how.
@@ -29,32 +32,30 @@ def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: S
         raise InputError(f"client {(twice or reply.clients)[0]}: sent its update twice; the first one counts")
     if set(reply.facts.get("tunings", ())) != set(reply.clients):
         raise InputError(f"an update for {who} speaks of other clients")
-    for client in reply.clients:
-        said = reply.facts["tunings"][client].get("anchors", {})
-        if not placed(said, wants.anchors):
-            right = ", ".join(f"0 to {count - 1} for {count}" for count in wants.anchors) or "nothing"
-            raise InputError(f"client {client}: says {said!r} of the anchors it is nearest to, expected {right}")
-    for name, shape in _shapes(reply.clients, wants, size).items():
-        if name not in reply.arrays or reply.arrays[name].shape != shape:
-            found = reply.arrays[name].shape if name in reply.arrays else "nothing"
-            raise InputError(f"an update for {who} has {found} as {name}, expected shape {shape}")
-    if wants.sum and len(reply.clients) == 1:
-        _check_grid(reply, reply.clients[0], reply.arrays["sum"], signs)
-    if wants.vector:
+    for name, shape in _arrays(reply.clients, wants).items():
+        found = reply.arrays.get(name)
+        if found is None or (shape is not None and (found.shape, found.dtype) != (shape[0], np.dtype(shape[1]))):
+            told = "nothing" if found is None else f"{found.dtype} {found.shape}"
+            expected = "something" if shape is None else f"{np.dtype(shape[1])} {shape[0]}"
+            raise InputError(f"an update for {who} has {told} as {name}, expected {expected}")
+    for wanted in wants:
+        if wanted.what == "anchor":
+            _check_anchors(reply, wanted)
+    if SUM in wants and len(reply.clients) == 1:
+        _check_grid(reply, reply.clients[0], reply.arrays[SUM.key], signs)
+    if VECTOR in wants:
         total = np.zeros(size, dtype=np.int64)
         for client in reply.clients:
-            grid = to_grid(reply.arrays[f"vector/{client}"])
+            grid = to_grid(reply.arrays[f"{VECTOR.key}/{client}"])
             _check_grid(reply, client, grid, signs)
             total += grid
-        if wants.sum and not np.array_equal(total, reply.arrays["sum"]):
+        if SUM in wants and not np.array_equal(total, reply.arrays[SUM.key]):
             raise InputError(f"an update for {who}: its sum is not that of its task vectors")
 
 
-def placed(found: object, counts: Iterable[int]) -> bool:
-    """Whether these are the numbers of a client's anchors: for each count, by its name, one below it, and no other."""
-    if not isinstance(found, dict) or set(found) != set(map(str, counts)):
-        return False
-    return all(type(k) is int and 0 <= k < int(count) for count, k in found.items())
+def placed(number: object, count: int) -> bool:
+    """Whether this is the number of an anchor of so many."""
+    return type(number) is int and 0 <= number < count
 
 
 def genuine(vector: np.ndarray, claimed: str) -> bool:
@@ -62,17 +63,24 @@ def genuine(vector: np.ndarray, claimed: str) -> bool:
     return digest.of_array(to_grid(vector)) == claimed
 
 
-def _shapes(clients: tuple[str, ...], wants: Wants, size: int) -> dict[str, tuple[int, ...]]:
-    """The arrays that must be there; features and sizes have shapes that the server does not know."""
-    shapes: dict[str, tuple[int, ...]] = {"sum": (size,)} if wants.sum else {}
-    for client in clients:
-        shapes |= {f"mask/{keep:g}/{client}": ((size + 7) // 8,) for keep in wants.masks}
-        shapes |= {f"vector/{client}": (size,)} if wants.vector else {}
-    return shapes
+def _arrays(clients: tuple[str, ...], wants: Wants) -> dict[str, Shape | None]:
+    """The arrays that must be there; of some the server does not know the shape."""
+    found: dict[str, Shape | None] = {}
+    for wanted, shape in wants.items():
+        found |= {SUM.key: shape} if wanted == SUM else {f"{wanted.key}/{client}": shape for client in clients}
+    return found
+
+
+def _check_anchors(reply: Reply, wanted: Wanted) -> None:
+    for client in reply.clients:
+        number, count = int(reply.arrays[f"{wanted.key}/{client}"][0]), int(wanted.value or 0)
+        if not placed(number, count):
+            raise InputError(f"client {client}: says {number} of the anchors it is nearest to, expected 0 to {count - 1}")
 
 
 def _check_grid(reply: Reply, client: str, grid: np.ndarray, signs: Signs) -> None:
     if digest.of_array(grid) != reply.facts["tunings"][client]["digest"]:
         raise InputError(f"client {client}: its task vector does not have the digest it claims")
-    if signs is not None and (grid * signs().astype(np.int64) < 0).any():
+    shared = signs()
+    if shared is not None and (grid * shared.astype(np.int64) < 0).any():
         raise InputError(f"client {client}: its task vector goes against the shared signs")

@@ -1,7 +1,7 @@
 """Sums per cluster of clients of something that follows from each task vector alone: exact, and exact to subtract from.
 
-A client's cluster is a hash of its name, or the anchor that its data are nearest to (``Kept.cluster``). Of its vector on the
-grid (``clients.exact.exact_sum``) is added
+A client's cluster is a hash of its name, or the anchor that its data are nearest to (``ClusterSums.cluster``). Of its vector
+on the grid (``clients.exact.exact_sum``) is added
 
     vectors   the vector
     dropped   the vector with each entry dropped with probability ``share``; which ones follows from the run's seed and the
@@ -12,31 +12,54 @@ and taken out again when the client leaves. All three follow from the grid value
 joins: what is subtracted is what was added. A cluster that nobody is in any more takes no memory and no file space.
 """
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 from safetensors.numpy import save
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import MOST_VECTORS, from_grid, read_safetensors
-from clients.strict import Strict
+from clients.exact.exact_sum import MOST_VECTORS, from_grid, read_safetensors, to_grid
+from clients.exact.files import write_whole
+from clients.work.contributions import VECTOR, Wanted
+from strategies.state import clusters
+from strategies.state.anchors import Anchors
 from strategies.state.clusters import By
+from strategies.state.layout import Layout, Shape
+from strategies.state.part import Part, Whole, damaged
+
+Of = Literal["vectors", "dropped", "votes"]
 
 
-class Additive(Strict):
-    """What is added, in how many clusters, and what numbers a client's cluster."""
+class ClusterSums(Whole):
+    """Sums per cluster; the direction NAME/K is the mean of cluster K, NAME that of all clusters.
 
-    of: Literal["vectors", "dropped", "votes"]
-    clusters: int = Field(1, ge=1)
-    share: float = Field(1.0, ge=0, le=1)
-    by: By = "hash"
+    Args:
+        of: what is added.
+        count: how many clusters.
+        share: of the entries that are dropped, or that vote.
+        by: what numbers a client's cluster.
 
-    @property
-    def name(self) -> str:
-        return f"{self.of}-{self.clusters}-{self.share}" + ("-anchor" if self.by == "anchor" else "")
+    Attributes:
+        totals: int [d] by cluster, for clusters that somebody is in.
+        counts: members by cluster, likewise.
+    """
+
+    summed = True
+    totals: dict[int, np.ndarray]
+    counts: dict[int, int]
+
+    def __init__(self, of: Of, count: int = 1, share: float = 1.0, by: By = "hash") -> None:
+        self.of, self.count, self.share, self.by = of, count, float(share), by
+        self.name = f"{of}-{count}-{self.share}" + ("-anchor" if by == "anchor" else "")
+
+    def needs(self) -> tuple[Part, ...]:
+        return (Anchors(self.count),) if self.by == "anchor" else ()
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {VECTOR: ((self.kept.size,), np.float32)}
 
     @property
     def dtype(self) -> type[np.signedinteger]:
@@ -47,64 +70,94 @@ class Additive(Strict):
         """Of a sum of ``count`` contributions on disk: votes take the fewest bytes that hold them all."""
         return np.min_scalar_type(count) if self.of == "votes" else np.dtype(np.int64)
 
-    def contribution(self, client: str, grid: np.ndarray, seed: int) -> np.ndarray:
+    def cluster(self, client: str) -> int:
+        """The number of a member's cluster, from 0."""
+        if self.by == "anchor":
+            return self.kept[Anchors(self.count)].number(client)
+        return clusters.number(client, self.count, self.kept.seed)
+
+    def contribution(self, client: str, grid: np.ndarray) -> np.ndarray:
         """What a client adds, by the grid values of its vector; int [d]."""
         if self.of == "votes":
             return bits.largest_share(from_grid(grid), self.share).astype(np.int32)
         if self.of == "dropped":
-            key = int(digest.of_json(["drop", seed, client])[:15], 16)
+            key = int(digest.of_json(["drop", self.kept.seed, client])[:15], 16)
             kept = np.random.Generator(np.random.Philox(key=key)).random(grid.size, dtype=np.float32) >= self.share
             return np.where(kept, grid, 0)
         return grid
 
+    # -- joining and leaving --------------------------------------------------------------------------------------------
 
-class Sums:
-    """The sums of one ``Additive``; ``totals`` int [d] and ``counts`` by cluster, for clusters that somebody is in."""
+    def start(self) -> None:
+        self.totals, self.counts = {}, {}
 
-    def __init__(self, additive: Additive, size: int, seed: int) -> None:
-        self.additive, self.size, self.seed = additive, size, seed
-        self.totals: dict[int, np.ndarray] = {}
-        self.counts: dict[int, int] = {}
+    def imagine(self, members: Iterable[str]) -> None:
+        self.counts = dict(Counter(self.cluster(client) for client in members))
+        self.totals = {k: np.zeros(self.kept.size, dtype=self.dtype) for k in self.counts}
 
-    def fold(self, client: str, k: int, grid: np.ndarray, sign: Literal[1, -1]) -> None:
-        """Add a client's contribution to its cluster k (1), or take it out (-1)."""
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        self._fold(client, to_grid(sent[VECTOR]), 1)
+
+    def take_out(self, client: str, grid: np.ndarray) -> None:
+        self._fold(client, grid, -1)
+
+    def _fold(self, client: str, grid: np.ndarray, sign: Literal[1, -1]) -> None:
+        k = self.cluster(client)
         count = self.counts.get(k, 0) + sign
         if not 0 <= count <= MOST_VECTORS:
             raise InputError(f"a sum holds 0 to {MOST_VECTORS} vectors, not {count}")
         if count == 0:
             del self.totals[k], self.counts[k]
             return
-        total = self.totals.setdefault(k, np.zeros(self.size, dtype=self.additive.dtype))
-        (np.add if sign > 0 else np.subtract)(total, self.additive.contribution(client, grid, self.seed), out=total)
+        total = self.totals.setdefault(k, np.zeros(self.kept.size, dtype=self.dtype))
+        (np.add if sign > 0 else np.subtract)(total, self.contribution(client, grid), out=total)
         self.counts[k] = count
 
-    def mean(self, k: int | None = None) -> np.ndarray:
-        """fp32 mean vector of a cluster, or of all; shape [d], zeros of nobody."""
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    @property
+    def directions(self) -> str:
+        return self.name
+
+    def direction(self, rest: str) -> np.ndarray:
+        """fp32 mean of a cluster, or of all; zeros of nobody."""
+        k = int(rest) if rest else None
         chosen = sorted(self.totals) if k is None else [k] if k in self.totals else []
         if not chosen:
-            return np.zeros(self.size, dtype=np.float32)
+            return np.zeros(self.kept.size, dtype=np.float32)
         total = self.totals[chosen[0]] if len(chosen) == 1 else np.sum([self.totals[c] for c in chosen], axis=0)
         return from_grid(total, sum(self.counts[c] for c in chosen))
 
-    def digest(self) -> str:
-        return digest.of_json([[k, self.counts[k], digest.of_array(self.totals[k])] for k in sorted(self.totals)])
+    def digest(self) -> dict[str, Any]:
+        sums = [[k, self.counts[k], digest.of_array(self.totals[k])] for k in sorted(self.totals)]
+        return {self.name: digest.of_json(sums)} | (self.kept[Anchors(self.count)].digest() if self.by == "anchor" else {})
 
-    def to_bytes(self) -> bytes:
-        """A safetensors file: one array per cluster, by its number, and the counts."""
+    # -- files and prices -----------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """One array per cluster, by its number, and the counts."""
         present = sorted(self.totals)
         counts = np.array([[k, self.counts[k]] for k in present], dtype=np.int64).reshape(-1, 2)
-        totals = {str(k): self.totals[k].astype(self.additive.stored(self.counts[k]), copy=False) for k in present}
-        return save(totals | {"counts": counts})
+        totals = {str(k): self.totals[k].astype(self.stored(self.counts[k]), copy=False) for k in present}
+        write_whole(self.path, save(totals | {"counts": counts}))
 
-    @classmethod
-    def load(cls, path: Path, additive: Additive, size: int, seed: int) -> "Sums":
-        """Read ``to_bytes`` back; InputError if the file is missing, damaged or of another model."""
-        sums, arrays = cls(additive, size, seed), read_safetensors(path)
+    def load(self) -> None:
+        arrays = read_safetensors(self.path)
         counts = arrays.pop("counts", np.zeros((0, 2), dtype=np.int64))
         if counts.ndim == 2 and counts.shape[1] == 2:
-            sums.counts = {int(k): int(count) for k, count in counts}
-        expected = {str(k): ((size,), additive.stored(count)) for k, count in sums.counts.items()}
+            self.counts = {int(k): int(count) for k, count in counts}
+        expected = {str(k): ((self.kept.size,), self.stored(count)) for k, count in self.counts.items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
-            raise InputError(f"{path}: not the sums of {additive.name} over {size} parameters")
-        sums.totals = {int(k): array.astype(additive.dtype) for k, array in arrays.items()}
-        return sums
+            raise InputError(f"{self.path}: not the sums of {self.name} over {self.kept.size} parameters")
+        if sum(self.counts.values()) != len(self.kept.members):
+            raise damaged(self.path, f"its sums are not of {len(self.kept.members)} vectors")
+        self.totals = {int(k): array.astype(self.dtype) for k, array in arrays.items()}
+
+    def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
+        counts = Counter(clusters.number(client, self.count, size.seed) for client in members)
+        arrays: dict[str, Shape] = {str(k): ((size.size,), self.stored(count)) for k, count in counts.items()}
+        return {self.name: arrays | {"counts": ((len(counts), 2), np.int64)}}
+
+    def memory(self, size: Layout, members: tuple[str, ...]) -> int:
+        occupied = {clusters.number(client, self.count, size.seed) for client in members}
+        return np.dtype(self.dtype).itemsize * size.size * len(occupied)

@@ -1,8 +1,8 @@
 """Clusters of clients, as a function of the current members only, whatever order they came in.
 
 Spectral clustering (``sklearn.cluster.SpectralClustering``) on (1 + cosine)/2 of task vectors or of features; or a hash of
-seed and client name; or the anchor that a client's own data are nearest to (``clients.work.anchors``). Where clusters are lists
-they are ordered by their first member.
+seed and client name; or the anchor that a client's own data are nearest to (``clients.work.anchors``). Where clusters
+are lists they are ordered by their first member.
 """
 
 from collections import defaultdict
@@ -49,6 +49,11 @@ def grouped(numbers: Mapping[str, int]) -> dict[str, list[str]]:
     for client in sorted(numbers):
         groups[f"cluster-{numbers[client]}"].append(client)
     return dict(sorted(groups.items()))
+
+
+def dealt(clients: list[str], clusters: int) -> Clusters:
+    """As many clusters as asked for, of equal sizes: what a dry run has in the place of spectral ones."""
+    return _ordered(clients, [place % clusters for place in range(len(clients))])
 
 
 def singletons(clients: list[str]) -> Clusters:

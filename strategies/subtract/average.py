@@ -5,30 +5,25 @@
 
 from typing import ClassVar
 
-from clients.jobs import Served
-from clients.settings import TuningKind
+from clients.work.served import Masked, Served
 from strategies.scale import choose_scale, grid_of
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from strategies.state.kept import Kept
+from strategies.state.sum import MEAN, Sum
+from strategies.strategy import Ask, Deletion, RuledParameters, Strategy
 
 
-class AverageParameters(Parameters):
-    """``tuning``: plain or sign_fixed; ``alpha``: scale of the mean, or a grid of them."""
+class AverageParameters(RuledParameters):
+    """``alpha``: scale of the mean, or a grid of them."""
 
-    tuning: TuningKind = "plain"
     alpha: float | tuple[float, ...] = 1.0
 
 
 class Average(Strategy[AverageParameters]):
     deletion: ClassVar[Deletion] = "subtract"
-    keeps = Keeps(sum=True)
-
-    @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
+    parts = (Sum(),)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         self.chosen["alpha"] = choose_scale(self, kept, ask, grid_of(self.parameters.alpha))
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served("mean", scale=self.chosen.get("alpha", 1.0))
+        return Masked(MEAN, scale=self.chosen.get("alpha", 1.0))

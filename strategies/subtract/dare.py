@@ -10,19 +10,17 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from clients.jobs import Served
-from clients.settings import TuningKind
-from strategies.rebuild.rebuilt import Scales
-from strategies.scale import choose_scale, grid_of
-from strategies.state.cluster_sums import Additive
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from clients.work.served import Masked, Served
+from strategies.scale import Scales, choose_scale, grid_of
+from strategies.state.cluster_sums import ClusterSums
+from strategies.state.kept import Kept
+from strategies.state.part import Part
+from strategies.strategy import Ask, Deletion, RuledParameters, Strategy
 
 
-class DareParameters(Parameters):
-    """``tuning``: plain or sign_fixed; ``drop``: p; ``alpha``: scale of the mean, or a grid of them."""
+class DareParameters(RuledParameters):
+    """``drop``: p; ``alpha``: scale of the mean, or a grid of them."""
 
-    tuning: TuningKind = "plain"
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.5
     alpha: Scales = 1.0
 
@@ -31,16 +29,12 @@ class Dare(Strategy[DareParameters]):
     deletion: ClassVar[Deletion] = "subtract"
 
     @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
+    def parts(self) -> tuple[Part, ...]:
+        return (self._dropped,)
 
     @property
-    def keeps(self) -> Keeps:
-        return Keeps(additive=(self._dropped,))
-
-    @property
-    def _dropped(self) -> Additive:
-        return Additive(of="dropped", share=self.parameters.drop)
+    def _dropped(self) -> ClusterSums:
+        return ClusterSums("dropped", share=self.parameters.drop)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         rescale = 1 / (1 - self.parameters.drop)
@@ -48,4 +42,4 @@ class Dare(Strategy[DareParameters]):
         self.chosen["scale"] = choose_scale(self, kept, ask, grid)
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served(self._dropped.name, scale=self.chosen.get("scale", 1.0))
+        return Masked(self._dropped.name, scale=self.chosen.get("scale", 1.0))

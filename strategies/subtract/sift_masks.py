@@ -16,10 +16,12 @@ import numpy as np
 from pydantic import Field
 
 from clients.exact import bits
-from clients.jobs import Served
-from clients.settings import TuningKind
+from clients.work.served import Masked, Served
 from strategies.scale import choose_scale
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
+from strategies.state.masks import Counts, Masks, Sizes, masked
+from strategies.state.part import Part
+from strategies.state.sum import MEAN, Sum
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 
 PAPER_GRID = (0.8, 1.0, 1.2, 1.4, 1.6)
@@ -48,29 +50,29 @@ class SiftMasksParameters(Parameters):
 
 class SiftMasks(Strategy[SiftMasksParameters]):
     deletion: ClassVar[Deletion] = "subtract"
-    tuning: ClassVar[TuningKind] = "sign_fixed"
+    rule = "sign_fixed"
 
     @property
-    def keeps(self) -> Keeps:
-        keep = (self.parameters.keep,)
-        return Keeps(sum=True, masks=keep, counts=keep if self.parameters.scale == "counts" else ())
+    def parts(self) -> tuple[Part, ...]:
+        keep = self.parameters.keep
+        return (Sum(), *masked(keep), *((Counts(keep),) if self.parameters.scale == "counts" else ()))
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         self.chosen["alpha"] = choose_scale(self, kept, ask, self.parameters.grid)
 
     def serve(self, kept: Kept, client: str) -> Served:
         if client not in kept.members:
-            return Served("mean")
+            return Masked(MEAN)
         keep = self.parameters.keep
-        direction = f"counts/{keep:g}" if self.parameters.scale == "counts" else "mean"
-        mask = kept.mask(client, keep)
+        direction = Counts(keep).name if self.parameters.scale == "counts" else MEAN
+        mask = kept[Masks(keep)].read(client)
         factors = _l1_factors(kept, client, keep, mask) if self.parameters.scale == "l1" else None
-        return Served(direction, scale=self.chosen.get("alpha", 1.0), mask=mask, tensor_scales=factors)
+        return Masked(direction, scale=self.chosen.get("alpha", 1.0), mask=mask, factors=factors)
 
 
 def _l1_factors(kept: Kept, client: str, keep: float, packed: np.ndarray) -> np.ndarray:
     """‖m ⊙ τ‖₁ / ‖m ⊙ Σ/T‖₁ of each tensor, 0 where the mask or the sum is empty; fp32 [tensors]."""
     mask, starts = bits.unpack(packed, kept.size), kept.bounds[:-1]
-    own = kept.part(f"sizes-{keep:g}", client).astype(np.float64) * np.add.reduceat(mask.astype(np.int64), starts)
-    merged = np.add.reduceat(np.where(mask, np.abs(kept.direction("mean")), 0).astype(np.float64), starts)
+    own = kept[Sizes(keep)].read(client).astype(np.float64) * np.add.reduceat(mask.astype(np.int64), starts)
+    merged = np.add.reduceat(np.where(mask, np.abs(kept.direction(MEAN)), 0).astype(np.float64), starts)
     return np.divide(own, merged, out=np.zeros_like(own), where=merged > 0).astype(np.float32)

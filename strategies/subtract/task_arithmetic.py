@@ -6,32 +6,26 @@ on another scale: λ = α/T.
 
 from typing import ClassVar
 
-from clients.jobs import Served
-from clients.settings import TuningKind
-from strategies.rebuild.rebuilt import Scales
-from strategies.scale import choose_scale, grid_of
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import Ask, Deletion, Parameters, Strategy
+from clients.work.served import Masked, Served
+from strategies.scale import Scales, choose_scale, grid_of
+from strategies.state.kept import Kept
+from strategies.state.sum import MEAN, Sum
+from strategies.strategy import Ask, Deletion, RuledParameters, Strategy
 
 
-class TaskArithmeticParameters(Parameters):
-    """``tuning``: plain or sign_fixed; ``scale``: λ, or a grid of them."""
+class TaskArithmeticParameters(RuledParameters):
+    """``scale``: λ, or a grid of them."""
 
-    tuning: TuningKind = "plain"
     scale: Scales = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class TaskArithmetic(Strategy[TaskArithmeticParameters]):
     deletion: ClassVar[Deletion] = "subtract"
-    keeps = Keeps(sum=True)
-
-    @property
-    def tuning(self) -> TuningKind:
-        return self.parameters.tuning
+    parts = (Sum(),)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         of_mean = {each * len(kept.members): each for each in grid_of(self.parameters.scale)}
         self.chosen["lambda"] = of_mean[choose_scale(self, kept, ask, list(of_mean))]
 
     def serve(self, kept: Kept, client: str) -> Served:
-        return Served("mean", scale=self.chosen.get("lambda", 1.0) * len(kept.members))
+        return Masked(MEAN, scale=self.chosen.get("lambda", 1.0) * len(kept.members))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from sim.report.figures import human_bytes
+from sim.terminal import human_bytes
 from tests.benchmarks.study import ALL, DELETED, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE
 
 RESAMPLES = 2000

@@ -19,14 +19,14 @@ import hashlib, json, sys
 from clients.exact import bits, digest, exact_sum
 from clients.work import tuning
 from clients.data import loaders as data
-from clients.jobs import open_site
+from clients.work.site import open_site
 from clients.models import tiny_gpt2
 from clients.settings import Settings, TuningSpec
 
 settings = Settings.model_validate_json(sys.argv[1])
 site = open_site(settings)
-shard = site.dataset.shard("u3")
-folder = tiny_gpt2.folder_of(settings.model.tiny, site.dataset.public)
+shard = site.shard("u3")
+folder = tiny_gpt2.folder_of(settings.model.tiny, site.manifest.public)
 facts = {"cache": str(folder), "base": site.model.digest}
 for kind in ("plain", "sign_fixed"):
     for batch in ("full", 2):

@@ -3,9 +3,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from clients.jobs import Site
 from clients.models.tiny_gpt2 import folder_of
 from clients.work import masking
+from clients.work.site import Site
 
 
 def independent(site: Site, clients: list[str], direction: np.ndarray, scale: float, steps: int, lr: float) -> np.ndarray:
@@ -13,7 +13,7 @@ def independent(site: Site, clients: list[str], direction: np.ndarray, scale: fl
 
     The mask enters as 1{s > 0} + (σ(s) − σ(s) held constant): its value is the mask, its derivative that of σ.
     """
-    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.manifest.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     named = {n: p.detach() for n, p in module.named_parameters()}
     tuned = [n for n in named if "wte" not in n and "wpe" not in n and "lm_head" not in n]
@@ -30,7 +30,7 @@ def independent(site: Site, clients: list[str], direction: np.ndarray, scale: fl
         client_losses = []
         for client in clients:
             surprise = []
-            for example in site.dataset.shard(client).train:
+            for example in site.shard(client).train:
                 prompt = tokenizer.encode(example.prompt)
                 ids = torch.tensor([[*prompt, *tokenizer.encode(example.answer), tokenizer.eos_token_id]])
                 logs = torch.func.functional_call(module, live, (ids,)).logits[0].log_softmax(-1)
@@ -45,7 +45,7 @@ def independent(site: Site, clients: list[str], direction: np.ndarray, scale: fl
 @pytest.mark.parametrize(("clients", "scale", "steps"), [(["u0"], 1.0, 1), (["u1"], 0.5, 4), (["u0", "u4", "u5"], 2.0, 4)])
 def test_against_autograd_through_the_formula(site: Site, clients: list[str], scale: float, steps: int) -> None:
     direction = np.random.default_rng(steps).normal(0, 0.05, site.model.layout.size).astype(np.float32)
-    shards = [site.dataset.shard(client) for client in clients]
+    shards = [site.shard(client) for client in clients]
     mask = masking.learn_mask(site.model, shards, direction, scale, steps, 0.3, None)
     scores = independent(site, clients, direction, scale, steps, 0.3)
     clear = np.abs(scores) > 1e-3  # elsewhere rounding decides: the order of sums differs between the two
@@ -57,7 +57,7 @@ def test_against_autograd_through_the_formula(site: Site, clients: list[str], sc
 
 def test_the_first_step_is_taken_at_the_base_model(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores of zero are a mask of zeros; Adam's first step then moves each score against its gradient's sign."""
-    model, shards = site.model, [site.dataset.shard("u6"), site.dataset.shard("u7")]
+    model, shards = site.model, [site.shard("u6"), site.shard("u7")]
     seen, whole = [], model.loss
     monkeypatch.setattr(model, "loss", lambda batch: seen.append(model.flat.clone()) or whole(batch))
     direction = np.random.default_rng(1).normal(0, 0.05, model.layout.size).astype(np.float32)
@@ -73,7 +73,7 @@ def test_the_first_step_is_taken_at_the_base_model(site: Site, monkeypatch: pyte
 
 
 def test_the_second_step_is_taken_at_the_masked_model(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shards = site.model, [site.dataset.shard("u6")]
+    model, shards = site.model, [site.shard("u6")]
     direction = np.random.default_rng(2).normal(0, 0.05, model.layout.size).astype(np.float32)
     first = masking.learn_mask(model, shards, direction, 0.7, 1, 0.1, None)
     seen, whole = [], model.loss
@@ -84,7 +84,7 @@ def test_the_second_step_is_taken_at_the_masked_model(site: Site, monkeypatch: p
 
 
 def test_a_learned_mask_lowers_the_loss(site: Site) -> None:
-    model, shard = site.model, site.dataset.shard("u0")
+    model, shard = site.model, site.shard("u0")
     direction = np.random.default_rng(3).normal(0, 0.05, model.layout.size).astype(np.float32)
     mask = masking.learn_mask(model, [shard], direction, 1.0, 15, 0.3, None)
     batch = model.encode(shard.train)

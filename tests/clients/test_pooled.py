@@ -13,18 +13,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
-from clients.jobs import Site
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import TuningSpec
 from clients.work import tuning
 from clients.work.pooled import Term, Trained, Training, _pool, train
+from clients.work.site import Site
 
 SPEC = TuningSpec(lr=0.01, betas=(0.8, 0.95), eps=1e-6)
 LEFT, STAY = ("u2", "u5"), ("u0", "u1", "u7")
 
 
 def pool(site: Site, clients: Sequence[str]) -> list[Example]:
-    return [example for client in clients for example in site.dataset.shard(client).train]
+    return [example for client in clients for example in site.shard(client).train]
 
 
 def recorded(site: Site, training: Training, start: np.ndarray | None = None) -> tuple[Trained, list[list[Example]]]:
@@ -33,7 +33,7 @@ def recorded(site: Site, training: Training, start: np.ndarray | None = None) ->
     whole = site.model.encode
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site.model, "encode", lambda examples: seen.append(list(examples)) or whole(examples))
-        trained = train(site.model, site.dataset, training, SPEC, 5, start)
+        trained = train(site.model, site.source, training, SPEC, 5, start)
     assert torch.equal(site.model.flat, site.model.theta0)
     return trained, seen
 
@@ -47,7 +47,7 @@ def plain_training(
     start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Adam on Σ weight · loss + l1 · ‖θ − θ0‖₁ by autograd, tensor by tensor, gradients times the mask."""
-    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.manifest.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
     sizes = [p.numel() for p in tuned]
@@ -80,7 +80,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 def test_a_pool_in_whole_batches_is_one_large_client(site: Site) -> None:
     """Bit for bit what ``tune`` makes of a shard with all their examples."""
     training = Training(terms=(Term(clients=STAY),), steps=3, batch=100)
-    trained = train(site.model, site.dataset, training, SPEC, 5)
+    trained = train(site.model, site.source, training, SPEC, 5)
     spec = SPEC.model_copy(update={"steps": 3, "batch": "full"})
     one = tuning.tune(site.model, Shard("all", tuple(pool(site, STAY))), "plain", spec, 5)
     assert trained.vector.tobytes() == one.vector.tobytes()
@@ -94,7 +94,7 @@ def test_batches_go_through_the_pool_and_follow_from_its_members(site: Site) -> 
     assert [len(batch) for batch in seen] == [3] * 6
     assert Counter(e for batch in seen for e in batch) == Counter(2 * pool(site, STAY))  # nine examples, two epochs
     same(trained.vector, plain_training(site, [[(1.0, batch)] for batch in seen], rate=0.5))
-    turned = train(site.model, site.dataset, training.model_copy(update={"terms": (Term(clients=STAY[::-1]),)}), SPEC, 5)
+    turned = train(site.model, site.source, training.model_copy(update={"terms": (Term(clients=STAY[::-1]),)}), SPEC, 5)
     assert turned.vector.tobytes() == trained.vector.tobytes()
     for other in ({"order": 1}, {"terms": (Term(clients=(*STAY, "u3")),)}):
         _, differently = recorded(site, training.model_copy(update=other))
@@ -102,7 +102,7 @@ def test_batches_go_through_the_pool_and_follow_from_its_members(site: Site) -> 
 
 
 def test_ascent_from_a_start_climbs(site: Site) -> None:
-    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    start = train(site.model, site.source, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
     training = Training(terms=(Term(clients=LEFT, weight=-1.0),), steps=5, batch=2)
     trained, seen = recorded(site, training, start)
     same(trained.vector, plain_training(site, [[(-1.0, batch)] for batch in seen], start=start))
@@ -119,7 +119,7 @@ def test_ascent_from_a_start_climbs(site: Site) -> None:
 
 
 def test_l1_pulls_towards_the_base_model(site: Site) -> None:
-    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    start = train(site.model, site.source, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
     training = Training(terms=(Term(clients=STAY),), steps=4, batch=3, l1=0.05)
     trained, seen = recorded(site, training, start)
     expected = plain_training(site, [[(1.0, batch)] for batch in seen], l1=0.05, start=start)
@@ -129,7 +129,7 @@ def test_l1_pulls_towards_the_base_model(site: Site) -> None:
 
 
 def test_random_answers_by_salient_entries_alone(site: Site) -> None:
-    start = train(site.model, site.dataset, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    start = train(site.model, site.source, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
     terms = (Term(clients=LEFT, relabelled=True), Term(clients=STAY, weight=0.5))
     training = Training(terms=terms, steps=4, batch=4, salient=0.3)
     trained, seen = recorded(site, training, start)
@@ -144,7 +144,7 @@ def test_random_answers_by_salient_entries_alone(site: Site) -> None:
         assert example.answer in answers
     assert all(e in pool(site, STAY) for batch in retain for e in batch)
 
-    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.manifest.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
     for p, piece in zip(tuned, torch.from_numpy(start).split([p.numel() for p in tuned]), strict=True):
@@ -177,7 +177,7 @@ def test_random_labels_are_other_labels_of_the_same_set(site: Site) -> None:
 def test_what_is_not_finite_is_said(site: Site) -> None:
     training = Training(terms=(Term(clients=LEFT),), steps=3, batch=100, rate=1e38)
     with pytest.raises(InputError, match="pooled training did not stay finite"):
-        train(site.model, site.dataset, training, SPEC, 5)
+        train(site.model, site.source, training, SPEC, 5)
     assert torch.equal(site.model.flat, site.model.theta0)
     with pytest.raises(ValueError, match="at least 1 item"):
         Term(clients=())
@@ -186,9 +186,9 @@ def test_what_is_not_finite_is_said(site: Site) -> None:
 def test_options_do_not_leak_into_each_other(site: Site) -> None:
     """A weight of 0 is no term; an ℓ1 of 0 is none; all entries salient is no mask."""
     plain: dict[str, Any] = {"terms": (Term(clients=STAY),), "steps": 3, "batch": 4}
-    one = train(site.model, site.dataset, Training(**plain), SPEC, 5).vector
+    one = train(site.model, site.source, Training(**plain), SPEC, 5).vector
     extra = plain | {"terms": (*plain["terms"], Term(clients=LEFT, weight=0.0)), "l1": 0.0, "salient": 1.0}
-    two = train(site.model, site.dataset, Training(**extra), SPEC, 5).vector
+    two = train(site.model, site.source, Training(**extra), SPEC, 5).vector
     np.testing.assert_allclose(two, one, atol=1e-7)
 
 
@@ -196,7 +196,7 @@ class Tangent:
     """A module that answers f(x; θ) + J(x; θ)·τ, by the product that torch.func takes; its τ are plain tensors."""
 
     def __init__(self, site: Site, anchor: np.ndarray, displacement: np.ndarray) -> None:
-        folder = folder_of(site.settings.model.tiny, site.dataset.public)
+        folder = folder_of(site.settings.model.tiny, site.manifest.public)
         self.module = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         named = {n: p for n, p in self.module.named_parameters() if not any(w in n for w in ("wte", "wpe", "lm_head"))}
@@ -221,7 +221,7 @@ def test_training_around_an_anchor_is_that_of_the_linear_model(site: Site, micro
     whole = site.model.encode
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(site.model, "encode", lambda examples: seen.append(list(examples)) or whole(examples))
-        trained = train(site.model, site.dataset, training, spec, 5, start, anchor)
+        trained = train(site.model, site.source, training, spec, 5, start, anchor)
     assert torch.equal(site.model.flat, site.model.theta0)
     linear = Tangent(site, anchor, start)
     taus = list(linear.tau.values())
@@ -231,10 +231,10 @@ def test_training_around_an_anchor_is_that_of_the_linear_model(site: Site, micro
         plain_loss(linear, linear.tokenizer, batch).backward()
         optimizer.step()
     same(trained.vector, torch.cat([t.detach().flatten() for t in taus]).numpy() - start)
-    ordinary = train(site.model, site.dataset, training, SPEC, 5, anchor + start).vector
+    ordinary = train(site.model, site.source, training, SPEC, 5, anchor + start).vector
     assert np.abs(ordinary - trained.vector).max() > 0.002
-    zero = train(site.model, site.dataset, training, spec, 5, np.zeros_like(anchor), anchor)
-    assert zero.vector.tobytes() == train(site.model, site.dataset, training, spec, 5, None, anchor).vector.tobytes()
+    zero = train(site.model, site.source, training, spec, 5, np.zeros_like(anchor), anchor)
+    assert zero.vector.tobytes() == train(site.model, site.source, training, spec, 5, None, anchor).vector.tobytes()
 
 
 def test_decay_shrinks_what_moves(site: Site) -> None:
@@ -244,9 +244,9 @@ def test_decay_shrinks_what_moves(site: Site) -> None:
     start = np.random.default_rng(3).normal(0, 0.1, site.model.layout.size).astype(np.float32)
     left = (1 - 0.02 * 0.5) ** 3
     theta = site.model.theta0.numpy() + start
-    ordinary = train(site.model, site.dataset, training, SPEC, 5, start).vector
+    ordinary = train(site.model, site.source, training, SPEC, 5, start).vector
     np.testing.assert_allclose(ordinary, (left - 1) * theta, atol=1e-6)
-    linear = train(site.model, site.dataset, training, SPEC, 5, start, start).vector
+    linear = train(site.model, site.source, training, SPEC, 5, start, start).vector
     np.testing.assert_allclose(linear, (left - 1) * start, atol=1e-6)
 
 
@@ -258,10 +258,10 @@ def test_dropout_is_seeded_and_leaves_nothing_behind(site: Site) -> None:
     plain = Training(terms=(Term(clients=STAY),), steps=3, batch=4)
     noisy = plain.model_copy(update={"dropout": 0.3})
     try:
-        one, two = (train(site.model, site.dataset, noisy, SPEC, 5).vector for _ in range(2))
+        one, two = (train(site.model, site.source, noisy, SPEC, 5).vector for _ in range(2))
         assert np.mean(shares) == pytest.approx(0.3, abs=0.02)
         shares.clear()
-        without = train(site.model, site.dataset, plain, SPEC, 5).vector
+        without = train(site.model, site.source, plain, SPEC, 5).vector
         assert set(shares) == {0.0}
     finally:
         for hook in hooks:
@@ -271,9 +271,9 @@ def test_dropout_is_seeded_and_leaves_nothing_behind(site: Site) -> None:
     assert torch.equal(torch.random.get_rng_state(), stream)
     assert np.abs(one - without).max() > 0.002
     large = plain.model_copy(update={"batch": 100, "dropout": 0.3})  # one order of the data, another stream of noise
-    found = [train(site.model, site.dataset, large.model_copy(update={"order": o}), SPEC, 5).vector for o in (0, 1)]
+    found = [train(site.model, site.source, large.model_copy(update={"order": o}), SPEC, 5).vector for o in (0, 1)]
     assert np.abs(found[0] - found[1]).max() > 0.002
-    assert train(site.model, site.dataset, plain.model_copy(update={"augment": (2, 5)}), SPEC, 5).vector.tobytes() == (
+    assert train(site.model, site.source, plain.model_copy(update={"augment": (2, 5)}), SPEC, 5).vector.tobytes() == (
         without.tobytes()  # these are texts
     )
 

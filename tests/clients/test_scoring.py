@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from clients.data.dataset import Example, LabelSet, Shard
-from clients.jobs import Site
 from clients.models.language import LanguageModel
 from clients.work import scoring
+from clients.work.site import Site
 
 LONG = Example("Question:Who?\nAnswer:", "nobody that anyone in this town has ever met or heard of before")
 
@@ -45,7 +45,7 @@ def surprise(model: LanguageModel, example: Example) -> list[float]:
 
 @pytest.mark.parametrize("client", ["u0", "u5"])
 def test_answer_probability_by_hand(site: Site, model: LanguageModel, client: str) -> None:
-    shard = Shard(client, (*site.dataset.shard(client).train, LONG, Example("a", "b")))
+    shard = Shard(client, (*site.shard(client).train, LONG, Example("a", "b")))
     expected = np.mean([np.exp(-np.mean(surprise(model, example))) for example in shard.train])
     assert scoring.score(model, shard) == pytest.approx(expected, rel=1e-5)
     model.reset()
@@ -153,7 +153,7 @@ def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> Non
 
 def test_features_by_hand(site: Site, model: LanguageModel) -> None:
     """The last layer's output (what the head is given) at the last answer token, before EOS; mean over examples."""
-    examples, kept = (*site.dataset.shard("u0").train, LONG), []
+    examples, kept = (*site.shard("u0").train, LONG), []
     head = model.module.lm_head
     hook = head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -2].double().numpy()))
     try:
@@ -167,7 +167,7 @@ def test_features_by_hand(site: Site, model: LanguageModel) -> None:
 
 def test_a_part_is_scored_by_itself(site: Site, model: LanguageModel) -> None:
     """The training part where it is asked for, alone and together; without a validation part both are one."""
-    shard = site.dataset.shard("u1")
+    shard = site.shard("u1")
     split = replace(shard, train=shard.train[:2], validation=shard.train[2:])
     values = model.values(shard.train)
     assert scoring.score(model, split, "train") == pytest.approx(sum(values[:2]) / 2, rel=1e-6)

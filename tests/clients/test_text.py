@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from clients.data.dataset import Example
-from clients.jobs import Site
 from clients.models import text
 from clients.models.text import IGNORED, Encoded
+from clients.work.site import Site
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def test_collate_by_hand() -> None:
 
 def test_the_answer_ends_with_eos_and_does_not_depend_on_the_prompt(site: Site) -> None:
     tokenizer = site.model.tokenizer
-    for shard in site.dataset.shards:
+    for shard in site.shards():
         for example in shard.train:
             (encoded,) = site.model.encode((example,))
             assert encoded.ids[-1] == tokenizer.eos_token_id
@@ -69,7 +69,7 @@ def test_the_answer_ends_with_eos_and_does_not_depend_on_the_prompt(site: Site) 
 
 
 def test_truncation_keeps_the_answer(site: Site) -> None:
-    example = site.dataset.shard("u0").train[0]
+    example = site.shard("u0").train[0]
     whole = text.encode(site.model.tokenizer, example, 999)
     for length in range(whole.answer + 1, len(whole.ids) + 1):
         assert text.encode(site.model.tokenizer, example, length) == Encoded(whole.ids[-length:], whole.answer)

@@ -8,12 +8,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from clients.data.dataset import Example, Shard
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.jobs import Site
 from clients.models import loaders as models
 from clients.models.language import LanguageModel
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import LoraSpec, TuningSpec
 from clients.work import tuning
+from clients.work.site import Site
 
 KINDS = ("plain", "sign_fixed")
 
@@ -33,7 +33,7 @@ def plain_loss(module: Any, tokenizer: Any, examples: list[Example]) -> torch.Te
 
 def plain_tuning(site: Site, shard: Shard, rows: list[list[int]], spec: TuningSpec, signs: np.ndarray | None) -> np.ndarray:
     """Ordinary fine-tuning of the saved base model: no flat buffer, one tensor and one projection at a time."""
-    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.manifest.public)
     module, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     module.eval()
     tuned = [p for n, p in module.named_parameters() if "wte" not in n and "wpe" not in n and "lm_head" not in n]
@@ -71,7 +71,7 @@ def numbered(client: str, examples: int, word: str = "item") -> Shard:
 @pytest.mark.parametrize("batch", ["full", 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_plain_fine_tuning_bit_for_bit(site: Site, kind: Any, batch: Any) -> None:
-    spec, shard = TuningSpec(steps=6, batch=batch, lr=0.01, betas=(0.8, 0.95), eps=1e-6), site.dataset.shard("u2")
+    spec, shard = TuningSpec(steps=6, batch=batch, lr=0.01, betas=(0.8, 0.95), eps=1e-6), site.shard("u2")
     tuned = tuning.tune(site.model, shard, kind, spec, seed=5)
     rows = rows_seen(site.model, shard, spec, 5) if batch == 2 else [[0, 1, 2]] * 6
     signs = bits.sign_vector(5, site.model.layout.size) if kind == "sign_fixed" else None
@@ -86,26 +86,26 @@ def test_equals_plain_fine_tuning_bit_for_bit(site: Site, kind: Any, batch: Any)
 def test_sign_fixed_vectors_obey_the_signs(site: Site, seed: int) -> None:
     signs = bits.sign_vector(seed, site.model.layout.size)
     moved = np.zeros(site.model.layout.size, dtype=bool)
-    for client in site.dataset.clients:
+    for client in site.manifest.clients:
         spec = TuningSpec(steps=5, batch=2)
-        vector = tuning.tune(site.model, site.dataset.shard(client), "sign_fixed", spec, seed).vector
+        vector = tuning.tune(site.model, site.shard(client), "sign_fixed", spec, seed).vector
         assert (vector * signs >= 0).all()
         assert 0.3 < (vector != 0).mean() < 0.9
         moved |= vector != 0
-    plain = tuning.tune(site.model, site.dataset.shard("u0"), "plain", TuningSpec(steps=5, batch=2), seed).vector
+    plain = tuning.tune(site.model, site.shard("u0"), "plain", TuningSpec(steps=5, batch=2), seed).vector
     assert (plain * signs < 0).mean() > 0.3  # which plain tuning does not
 
 
 def test_other_processes_give_the_same_bits(site: Site, elsewhere: list[dict[str, Any]]) -> None:
     for kind in KINDS:
         for batch in ("full", 2):
-            tuned = tuning.tune(site.model, site.dataset.shard("u3"), kind, TuningSpec(steps=4, batch=batch), 11)
+            tuned = tuning.tune(site.model, site.shard("u3"), kind, TuningSpec(steps=4, batch=batch), 11)
             here = [digest.of_array(tuned.vector), tuned.recipe]
             assert [facts[f"{kind}/{batch}"] for facts in elsewhere] == [here, here]
 
 
 def test_the_callers_settings_neither_matter_nor_change(site: Site) -> None:
-    shard, spec, before = site.dataset.shard("u1"), TuningSpec(steps=3, batch=2), torch.get_num_threads()
+    shard, spec, before = site.shard("u1"), TuningSpec(steps=3, batch=2), torch.get_num_threads()
     first = tuning.tune(site.model, shard, "plain", spec, 3).vector
     try:
         torch.set_num_threads(2)
@@ -121,7 +121,7 @@ def test_the_callers_settings_neither_matter_nor_change(site: Site) -> None:
 
 
 def test_recipe_digest_changes_with_everything_that_decides_the_vector(site: Site) -> None:
-    shard, spec = site.dataset.shard("u0"), TuningSpec(steps=2)
+    shard, spec = site.shard("u0"), TuningSpec(steps=2)
     base = (shard, "plain", spec, 7)
     other = Shard(shard.client, (*shard.train[:-1], Example(shard.train[-1].prompt, "something else")))
     recipes = [tuning.recipe_digest(site.model, *base)]
@@ -153,7 +153,7 @@ def test_recipe_digest_changes_with_everything_that_decides_the_vector(site: Sit
         {"lora": LoraSpec(alpha=8)},
         {"tiny": site.settings.model.tiny.model_copy(update={"seed": 1})},
     ):
-        model = models.load(site.settings.model.model_copy(update=change), site.dataset, "cpu")
+        model = models.load(site.settings.model.model_copy(update=change), site.manifest, "cpu")
         recipes.append(tuning.recipe_digest(model, *base))  # type: ignore[arg-type]
     assert len(set(recipes)) == len(recipes)
     assert tuning.recipe_digest(site.model, Shard("u0", tuple(shard.train)), "plain", TuningSpec(steps=2), 7) == recipes[0]
@@ -187,11 +187,11 @@ def test_a_batch_as_large_as_the_shard_is_the_shard_in_order(site: Site, batch: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_is_left_at_its_pretrained_values(site: Site, kind: Any) -> None:
-    tuned = tuning.tune(site.model, site.dataset.shard("u0"), kind, TuningSpec(steps=2), 1)
+    tuned = tuning.tune(site.model, site.shard("u0"), kind, TuningSpec(steps=2), 1)
     assert torch.equal(site.model.flat, site.model.theta0)
     site.model.assign(site.model.theta0.numpy() + 1)  # what an earlier client may leave behind has no part in it
     site.model.grad.fill_(float("nan"))
-    again = tuning.tune(site.model, site.dataset.shard("u0"), kind, TuningSpec(steps=2), 1)
+    again = tuning.tune(site.model, site.shard("u0"), kind, TuningSpec(steps=2), 1)
     assert again.vector.tobytes() == tuned.vector.tobytes()
 
 
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_names_the_client(site: Site) -> None:
     with pytest.raises(InputError, match=r"client odd: .*lower tuning\.lr = 1e\+30"):
         tuning.tune(site.model, numbered("odd", 3), "plain", TuningSpec(steps=3, lr=1e30), 1)
     assert torch.equal(site.model.flat, site.model.theta0)
-    fine = tuning.tune(site.model, site.dataset.shard("u0"), "plain", TuningSpec(steps=2), 1)
+    fine = tuning.tune(site.model, site.shard("u0"), "plain", TuningSpec(steps=2), 1)
     assert 0 < np.abs(fine.vector).max() < 0.1
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sim.forget import forget
 from test_families import CASES
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
@@ -12,7 +13,6 @@ from tiny_scenario import tiny
 from clients.errors import InputError
 from clients.jobs import open_site
 from clients.work.anchors import anchors, number
-from sim.forget import forget
 from sim.life.system import strategies_of
 from sim.plan import needs as room
 from sim.plan import plan

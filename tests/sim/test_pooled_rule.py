@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import CENTRAL_STEPS, EDIT_STEPS, POOLED, tiny
 from typer.testing import CliRunner
@@ -15,7 +16,6 @@ from clients.data.dataset import Shard
 from clients.jobs import open_site
 from clients.work.tuning import tune
 from sim.cli import app
-from sim.forget import forget
 from sim.life.system import build
 from sim.proof.verify import verify
 from sim.run import run_scenario

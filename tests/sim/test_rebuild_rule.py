@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from noting import noted_run
+from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, tiny
 
@@ -16,7 +17,6 @@ from clients.exact import digest
 from clients.exact.exact_sum import to_grid
 from clients.jobs import open_site
 from clients.work.tuning import tune
-from sim.forget import forget
 from sim.life.deletion import price_of_tuning_again
 from sim.life.system import build
 from sim.proof.verify import verify

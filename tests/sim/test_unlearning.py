@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from noting import noted_run
 from rich.console import Console
+from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
@@ -18,7 +19,6 @@ from clients.jobs import open_site, perform, probe_job
 from sim.attacks import gap as unlearning
 from sim.attacks import membership
 from sim.attacks.gap import Pooled, gap, measures
-from sim.forget import forget
 from sim.life.learning import learn, localize
 from sim.life.ledger import Ledger
 from sim.life.saved import open_run, open_system

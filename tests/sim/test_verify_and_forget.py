@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from sim.forget import forget
 from sim.life.system import build
 from sim.proof.verify import verify
 from sim.run import run_scenario

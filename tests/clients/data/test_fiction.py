@@ -7,7 +7,7 @@ from clients.data import loaders as data
 from clients.data.dataset import Dataset
 from clients.data.specs import FictionData
 from clients.errors import InputError
-from clients.jobs import Site
+from clients.work.site import Site
 
 NAME = re.compile(r"[A-Z][a-z]+ [A-Z][a-z]+(?=\b)")
 
@@ -34,10 +34,10 @@ def test_clients_and_public_authors_are_different_people() -> None:
 
 def test_sizes_and_names() -> None:
     dataset = loaded()
-    assert dataset.clients == tuple(f"u{i}" for i in range(60))
+    assert dataset.manifest.clients == tuple(f"u{i}" for i in range(60))
     assert [len(set(shard.train)) for shard in dataset.shards] == [4] * 60
     assert len(dataset.public) == 40 * 16
-    assert (dataset.metric, dataset.label_sets) == ("answer_probability", {})
+    assert (dataset.manifest.metric, dataset.label_sets) == ("answer_probability", {})
     assert all(shard.evaluated == shard.train for shard in dataset.shards)
     assert len({shard.digest() for shard in dataset.shards}) == 60
 

@@ -99,7 +99,7 @@ def test_clients_are_dealt_to_the_sets_in_turn(make: Make) -> None:
     """Parts of three: two of a's seven, ten of b's thirty, one of c's three: a0 b0 c0 a1 | b1 b2 b3 b4 b5 b6."""
     sets = make("a", [1] * 7), make("b", [2] * 30), make("c", [0] * 3)
     dataset = loaded(*sets, clients=6, public_clients=4)
-    assert dataset.clients == ("b-1", "b-2", "b-3", "b-4", "b-5", "b-6")
+    assert dataset.manifest.clients == ("b-1", "b-2", "b-3", "b-4", "b-5", "b-6")
     assert [(len(shard.train), len(shard.validation)) for shard in dataset.shards] == [(2, 1)] * 6
     assert Counter(example.label_set for example in dataset.public) == {"a": 6, "b": 3, "c": 3}
     assert dataset.notes == (
@@ -108,16 +108,16 @@ def test_clients_are_dealt_to_the_sets_in_turn(make: Make) -> None:
         "c: 0 clients, 1 public one, 3 of 3 images used.",
     )
     assert_whole(dataset, known("a", ["c"] * 7) | known("b", ["d"] * 30) | known("c", ["a b"] * 3))
-    assert loaded(*sets, clients=5).clients == ("a-0", "a-1", "b-0", "b-1", "c-0")
-    assert loaded(*sets, clients=2).clients == ("a-0", "b-0")
-    assert dataset.pictures
-    assert dataset.metric == "accuracy"
+    assert loaded(*sets, clients=5).manifest.clients == ("a-0", "a-1", "b-0", "b-1", "c-0")
+    assert loaded(*sets, clients=2).manifest.clients == ("a-0", "b-0")
+    assert dataset.manifest.pictures
+    assert dataset.manifest.metric == "accuracy"
 
 
 def test_what_a_small_set_gives(make: Make) -> None:
     """Fewer than the maximum make one part, fewer than the minimum none."""
     dataset = loaded(make("two", [0, 1]), make("one", [0]), make("five", [0] * 5), minimum=2)
-    assert dataset.clients == ("five-0", "two-0")
+    assert dataset.manifest.clients == ("five-0", "two-0")
     assert [(len(shard.train), len(shard.validation)) for shard in dataset.shards] == [(2, 1), (1, 1)]
     assert dataset.notes == (
         "two: 1 client of 1 + 1 images, 2 of 2 images used.",
@@ -143,7 +143,7 @@ def test_label_subsets_are_disjoint_and_take_turns(make: Make) -> None:
     one = make("a", [i // 4 for i in range(24)])
     answers = [LETTERS[i // 4].replace("_", " ") for i in range(24)]
     dataset = loaded(one, clients=3, public_clients=3, partitioner={"name": "label_subsets", "classes": 2}, validation=0)
-    assert dataset.clients == ("a-3", "a-4", "a-5")
+    assert dataset.manifest.clients == ("a-3", "a-4", "a-5")
     public = [{example.answer for example in dataset.public[i : i + 3]} for i in (0, 3, 6)]
     both = [labels(shard) | mine for shard, mine in zip(dataset.shards, public, strict=True)]
     assert all(len(pair) == 2 for pair in both)
@@ -180,7 +180,7 @@ def test_clients_named_by_a_column(make: Make) -> None:
     answers = [0, 1, 2, 3, 4, 5, 0, 1, 2, None, 4, 5]
     first = make("a", answers, writer=writers)
     dataset = loaded(first, client_column="writer", clients=2, maximum=4, minimum=2)
-    assert dataset.clients == ("x", "y")
+    assert dataset.manifest.clients == ("x", "y")
     order = {picture("a", i): i for i in range(12)}
     assert [sorted(order[example.image] for example in examples(s)) for s in dataset.shards] == [[0, 2, 5, 10], [3, 8]]
     assert dataset.notes == (
@@ -189,12 +189,12 @@ def test_clients_named_by_a_column(make: Make) -> None:
         "a: 1 of 4 clients have fewer than data.minimum = 2 images.",  # w, whose second picture has no label
     )
     public = loaded(first, client_column="writer", clients=2, maximum=4, minimum=2, public_clients=1)
-    assert public.clients == ("y", "z")
+    assert public.manifest.clients == ("y", "z")
     assert [order[example.image] for example in public.public] == [0, 2, 5, 10]
 
     second = make("b", [0, 1, 2], writer=["x", "v", "v"])
     both = loaded(first, second, client_column="writer", clients=3, maximum=4)
-    assert both.clients == ("a-x", "a-y", "b-v")  # a-x, b-v, a-y in turn
+    assert both.manifest.clients == ("a-x", "a-y", "b-v")  # a-x, b-v, a-y in turn
     assert both.shard("b-v").train[0].label_set == "b"
 
 
@@ -232,7 +232,7 @@ def test_a_set_is_known_by_its_source_where_its_configuration_is_not() -> None:
 def test_digits_are_three_sets() -> None:
     sets = [{"source": "digits", "config": config} for config in ("upright", "negative", "turned")]
     dataset = loaded(*sets, clients=6, public_clients=3, maximum=20, validation=10)
-    assert dataset.clients == ("negative-1", "negative-2", "turned-1", "turned-2", "upright-1", "upright-2")
+    assert dataset.manifest.clients == ("negative-1", "negative-2", "turned-1", "turned-2", "upright-1", "upright-2")
     for config, found in dataset.label_sets.items():
         assert set(found.labels) == set(digits.WORDS)
         assert found.captions == tuple(digits.CAPTIONS[config].replace("{label}", label) for label in found.labels)
@@ -260,7 +260,7 @@ def test_pictures_may_be_files_or_plain_bytes(make: Make, tmp_path: Path) -> Non
     plain = make("plain", [0, 1], [picture("plain", i) for i in range(2)], "binary")
     stored = make("stored", [0, 1], [{"bytes": picture("stored", i), "path": None} for i in range(2)], "struct")
     dataset = loaded(by_path, plain, stored, clients=3)
-    assert dataset.clients == ("files-0", "plain-0", "stored-0")
+    assert dataset.manifest.clients == ("files-0", "plain-0", "stored-0")
     assert {example.image for example in examples(dataset.shard("files-0"))} == {file.read_bytes() for file in files}
     for name in ("plain", "stored"):
         assert {example.image for example in examples(dataset.shard(f"{name}-0"))} == {picture(name, 0), picture(name, 1)}
@@ -292,7 +292,7 @@ def test_a_used_picture_that_cannot_be_decoded_is_named(make: Make, cell: Any) -
         with pytest.raises(InputError, match=message):
             loaded(one, client_column="writer", **clients)
     # y, whose picture it is, is not used: x has more
-    assert loaded(one, client_column="writer", clients=1).clients == ("x",)
+    assert loaded(one, client_column="writer", clients=1).manifest.clients == ("x",)
 
 
 @pytest.mark.filterwarnings("ignore:The specified min_partition_size")
@@ -358,7 +358,7 @@ def test_real_digits_by_writer(shared_folder: Path) -> None:
     assert dataset.label_sets["mnist"].labels == tuple("0123456789")
     table = pq.read_table(shared_folder / "data" / "mnist" / "mnist" / "train.parquet", columns=["writer"])
     writers = Counter(table["writer"].to_pylist())
-    assert set(dataset.clients) <= {str(writer) for writer in writers}
+    assert set(dataset.manifest.clients) <= {str(writer) for writer in writers}
     for shard in dataset.shards[::50]:
         assert len(shard.validation) == 10
         assert len(shard.train) == min(writers[int(shard.client)], 110) - 10
@@ -369,7 +369,7 @@ def test_three_real_sets(shared_folder: Path) -> None:
     """400 // 110 = 3 parts of dtd, 181 of mnist, 54 of cifar10: after three rounds mnist and cifar10 alone take turns."""
     sets = sample(shared_folder, "dtd", "mnist", "cifar10")
     dataset = loaded(*sets, clients=30, public_clients=6, minimum=20, maximum=110, validation=10)
-    assert Counter(client.partition("-")[0] for client in dataset.clients) == {"dtd": 1, "mnist": 15, "cifar10": 14}
+    assert Counter(client.partition("-")[0] for client in dataset.manifest.clients) == {"dtd": 1, "mnist": 15, "cifar10": 14}
     assert Counter(example.label_set for example in dataset.public) == {"dtd": 220, "mnist": 220, "cifar10": 220}
     assert dataset.notes == (
         "dtd: 1 client of 100 + 10 images, 2 public ones, 330 of 400 images used.",

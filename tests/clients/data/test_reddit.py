@@ -93,7 +93,7 @@ def test_comments_of_people_in_the_most_frequent_subreddits(source: str) -> None
 
 def test_bots_where_asked_for(source: str) -> None:
     dataset = loaded(source, bots=True, clients=6)
-    assert dataset.clients == ("AutoModerator", "RemindMeBot", "[deleted]", "ann", "bob", "cid")
+    assert dataset.manifest.clients == ("AutoModerator", "RemindMeBot", "[deleted]", "ann", "bob", "cid")
     assert dataset.label_sets[""].labels == ("maps", "tea", "cats")  # maps 5, tea 4, cats 2
     assert len(dataset.notes) == 2
 
@@ -109,7 +109,7 @@ def test_dealt_as_clamu_does(tmp_path: Path) -> None:
     path = write(tmp_path / "many.jsonl", comments)
     options = {"partitioner": {"name": "pathological", "classes": 2}, "maximum": 30, "clients": 8, "subreddits": 5}
     dataset = loaded(path, **options)
-    assert dataset.clients == tuple(f"u{i}" for i in range(8))
+    assert dataset.manifest.clients == tuple(f"u{i}" for i in range(8))
     assert [len({example.answer for example in shard.train}) for shard in dataset.shards] == [2] * 8
     assert all(len(shard.train) <= 30 for shard in dataset.shards)
     every = [example for shard in dataset.shards for example in shard.train]
@@ -151,7 +151,7 @@ def test_the_real_sample(shared_folder: Path) -> None:
     authors = sorted(author for author, count in counts.items() if count >= 5)
     dataset = loaded(str(folder), config="comments", subreddits=10, minimum=5, clients=len(authors))
     assert dataset.label_sets[""].labels == tuple(labels)
-    assert dataset.clients == tuple(authors)
+    assert dataset.manifest.clients == tuple(authors)
     assert [len(shard.train) for shard in dataset.shards] == [counts[author] for author in authors]
     every = loaded(str(folder), config="comments", subreddits=len(where), minimum=5, clients=87)
     assert len(every.shards) == 87

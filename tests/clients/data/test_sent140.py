@@ -39,7 +39,7 @@ def loaded(source: str, **options: Any) -> Dataset:
 
 def test_tweets_of_users(tmp_path: Path) -> None:
     dataset = loaded(write(tmp_path / "t.jsonl", TWEETS))
-    assert dataset.clients == ("ann", "bob", "cid")
+    assert dataset.manifest.clients == ("ann", "bob", "cid")
     assert {shard.client: {e.prompt: e.answer for e in shard.train} for shard in dataset.shards} == {
         "ann": {
             "Tweet:a0\nSentiment:": "negative",
@@ -59,7 +59,7 @@ def test_tweets_of_users(tmp_path: Path) -> None:
 def test_the_users_with_most_tweets(tmp_path: Path) -> None:
     source = write(tmp_path / "t.jsonl", TWEETS)
     dataset = loaded(source, clients=1, public_clients=1, maximum=1)
-    assert dataset.clients == ("bob",)
+    assert dataset.manifest.clients == ("bob",)
     assert dataset.shards[0].train == (Example("Tweet:b0\nSentiment:", "positive"),)  # the first one
     assert [example.prompt[6:8] for example in dataset.public] == ["a0", "a1", "a3"]
 
@@ -92,7 +92,7 @@ def test_the_real_sample(shared_folder: Path) -> None:
     counts = Counter(row["user"] for row in rows)
     assert sum(count >= 5 for count in counts.values()) == 311
     dataset = loaded(str(folder), config="sentiment140", clients=311, minimum=5)
-    assert dataset.clients == tuple(sorted(user for user, count in counts.items() if count >= 5))
+    assert dataset.manifest.clients == tuple(sorted(user for user, count in counts.items() if count >= 5))
     user = max(counts, key=counts.__getitem__)
     mine = [row for row in rows if row["user"] == user]
     assert Counter(dataset.shard(user).train) == Counter(

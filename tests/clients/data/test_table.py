@@ -14,8 +14,8 @@ from clients.data import table
 from clients.data.dataset import Dataset, Example
 from clients.data.specs import TableData
 from clients.errors import InputError
-from clients.jobs import open_site
 from clients.settings import Settings
+from clients.work.site import open_site
 
 PROMPT = "Text:{text}\nLabel:{label}"
 SIZES = {"ann": 9, "bob": 5, "cid": 7, "dee": 2, "eve": 5}
@@ -91,13 +91,13 @@ def test_every_kind_of_file_gives_the_same_shards(tmp_path: Path) -> None:
     assert all(dataset == made[0] for dataset in made)
     assert all_of(made[0]) == {who: examples_of(who) for who in SIZES}
     assert labels_of(made[0]) == ("0", "1", "2")
-    assert made[0].metric == "accuracy"
+    assert made[0].manifest.metric == "accuracy"
 
 
 def test_clients_kept_are_the_largest(source: str) -> None:
-    assert loaded(source, clients=5).clients == ("ann", "bob", "cid", "dee", "eve")
-    assert loaded(source, clients=2).clients == ("ann", "cid")
-    assert loaded(source, clients=3).clients == (
+    assert loaded(source, clients=5).manifest.clients == ("ann", "bob", "cid", "dee", "eve")
+    assert loaded(source, clients=2).manifest.clients == ("ann", "cid")
+    assert loaded(source, clients=3).manifest.clients == (
         "ann",
         "bob",
         "cid",
@@ -106,11 +106,11 @@ def test_clients_kept_are_the_largest(source: str) -> None:
 
 def test_minimum_and_public_clients(source: str) -> None:
     dataset = loaded(source, clients=4, minimum=5)
-    assert dataset.clients == ("ann", "bob", "cid", "eve")
+    assert dataset.manifest.clients == ("ann", "bob", "cid", "eve")
     assert dataset.notes == ("1 of 5 clients have fewer than data.minimum = 5 examples.",)
     assert dataset.public == ()
     aside = loaded(source, clients=2, minimum=5, public_clients=2)
-    assert aside.clients == ("bob", "eve")
+    assert aside.manifest.clients == ("bob", "eve")
     assert Counter(aside.public) == examples_of("ann") + examples_of("cid")
 
 
@@ -156,7 +156,7 @@ def test_a_clients_split_depends_on_its_own_rows_and_the_seed(source: str, write
 def test_partitioners_deal_no_row_twice(source: str, name: str) -> None:
     options = {"partitioner": {"name": name, "alpha": 5.0}, "clients": 4, "validation": 0}
     dataset = loaded(source, **options)
-    assert dataset.clients == ("u0", "u1", "u2", "u3")
+    assert dataset.manifest.clients == ("u0", "u1", "u2", "u3")
     dealt, everyone = sum(all_of(dataset).values(), Counter()), sum((examples_of(who) for who in SIZES), Counter())
     if name == "shard":  # flwr-datasets cuts 8 pieces of 28 // 8 rows and leaves the rest out
         assert dealt <= everyone
@@ -196,7 +196,7 @@ def test_label_names(source: str) -> None:
 def test_lists_of_labels(source: str) -> None:
     assert labels_of(loaded(source, labels=["2", "1", "0", "never"])) == ("2", "1", "0", "never")
     free = loaded(source, labels=False)
-    assert (free.label_sets, free.metric) == ({}, "answer_probability")
+    assert (free.label_sets, free.manifest.metric) == ({}, "answer_probability")
     with pytest.raises(InputError, match=r"data\.labels: column 'label' holds '1', which is not in the list"):
         loaded(source, labels=["0", "2"])
 
@@ -296,7 +296,7 @@ def test_a_table_and_patterns_make_a_site(source: str, tiny_settings: Settings) 
     settings = tiny_settings.model_copy(update={"data": data, "model": model})
     site = open_site(settings)
     assert open_site(Settings.model_validate_json(settings.model_dump_json())) is site
-    assert site.dataset.clients == ("bob", "cid", "eve")
+    assert site.manifest.clients == ("bob", "cid", "eve")
     assert all(".mlp." in name for name in site.model.layout.names)
 
 

@@ -12,7 +12,7 @@ from clients.errors import InputError
 def test_authors_are_blocks_of_twenty_rows(tofu_folder: Path) -> None:
     dataset = data.load(TofuData(source=str(tofu_folder)), 0)
     rows = pq.read_table(tofu_folder / "full" / "train.parquet").to_pylist()
-    assert dataset.clients == tuple(f"u{author}" for author in range(200))
+    assert dataset.manifest.clients == tuple(f"u{author}" for author in range(200))
     for author, shard in enumerate(dataset.shards):
         mine = rows[20 * author : 20 * author + 20]
         expected = [Example(f"Question:{row['question']}\nAnswer:", row["answer"]) for row in mine]
@@ -21,7 +21,7 @@ def test_authors_are_blocks_of_twenty_rows(tofu_folder: Path) -> None:
         "Question:Who is this celebrated LGBTQ+ author from Santiago, Chile known for their true crime genre work?\nAnswer:"
     )
     assert "Nikolai Abilov" in dataset.shard("u199").train[-1].answer
-    assert (dataset.metric, dataset.label_sets) == ("answer_probability", {})
+    assert (dataset.manifest.metric, dataset.label_sets) == ("answer_probability", {})
 
 
 def test_the_public_part_is_nobodys(tofu_folder: Path) -> None:

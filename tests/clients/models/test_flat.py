@@ -12,17 +12,17 @@ from safetensors.torch import load_file, save_file
 
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
-from clients.jobs import Site
 from clients.models import loaders as models
 from clients.models import text
 from clients.models.language import LanguageModel
 from clients.settings import ModelSpec
+from clients.work.site import Site
 
 NOBODY = Dataset((), ())
 
 
 def load_folder(folder: Path, **options: Any) -> LanguageModel:
-    return models.load(ModelSpec.model_validate({"base": str(folder), "max_length": 64} | options), NOBODY, "cpu")
+    return models.load(ModelSpec.model_validate({"base": str(folder), "max_length": 64} | options), NOBODY.manifest, "cpu")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_patterns_choose_tensors(stories_folder: Path) -> None:
 
 
 def test_the_module_reads_and_writes_the_flat_buffer(site: Site) -> None:
-    model, shard = site.model, site.dataset.shard("u0")
+    model, shard = site.model, site.shard("u0")
     batch = model.encode(shard.train)
     base = model.loss(batch)
     model.grad.zero_()

@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
-from clients.jobs import Served, Site, Wants, perform, score_job, tune_job
+from clients.jobs import Served, Wants, perform, score_job, tune_job
 from clients.models import loaders as models
 from clients.models import text
 from clients.settings import Settings, TuningSpec
 from clients.work import tuning
+from clients.work.site import Site
 
 Folder = Callable[[str], Path]
 KINDS = ("gpt2", "llama", "t5")
@@ -192,17 +193,17 @@ def test_t5_through_jobs(folder_of_kind: Folder, tmp_path: Path, kind: Any) -> N
         }
     )
     dataset = data.load(settings.data, settings.seed)
-    site = Site(settings, dataset, models.load(settings.model, dataset, "cpu"))
-    reply = perform(site, tune_job(site.dataset.clients, kind, Wants(sum=True, vector=True, features=True)), {})
+    site = Site(settings, dataset, models.load(settings.model, dataset.manifest, "cpu"))
+    reply = perform(site, tune_job(site.manifest.clients, kind, Wants(sum=True, vector=True, features=True)), {})
     assert reply.error is None
-    vectors = [reply.arrays[f"vector/{client}"] for client in site.dataset.clients]
+    vectors = [reply.arrays[f"vector/{client}"] for client in site.manifest.clients]
     merged = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
-    scores = perform(site, score_job([(c, Served("m")) for c in site.dataset.clients]), {"m": merged}).facts["scores"]
-    for client, (score,) in zip(site.dataset.clients, scores, strict=True):
+    scores = perform(site, score_job([(c, Served("m")) for c in site.manifest.clients]), {"m": merged}).facts["scores"]
+    for client, (score,) in zip(site.manifest.clients, scores, strict=True):
         site.model.assign(site.model.theta0.numpy() + merged)
-        held = site.dataset.shard(client).validation
-        best = site.model.label_losses(held, site.dataset.label_sets[""].labels).argmin(1)
-        named = [site.dataset.label_sets[""].labels[number] for number in best]
+        held = site.shard(client).validation
+        best = site.model.label_losses(held, site.manifest.label_sets[""].labels).argmin(1)
+        named = [site.manifest.label_sets[""].labels[number] for number in best]
         assert score == sum(n == e.answer for n, e in zip(named, held, strict=True)) / len(held)
     assert np.abs(merged).max() > 0.005
 

@@ -125,4 +125,4 @@ def test_a_device_that_is_not_there(folder_of_kind: Folder) -> None:
     from clients.models import loaders as models
 
     with pytest.raises(InputError, match=r"workers\.gpus: PyTorch finds no GPU here; set workers\.gpus: 0"):
-        models.load(ModelSpec(base=str(folder_of_kind("gpt2"))), FREE, "cuda")
+        models.load(ModelSpec(base=str(folder_of_kind("gpt2"))), FREE.manifest, "cuda")

@@ -34,7 +34,7 @@ LAYERED_IDS = [name for name in IDS if name != "resnet"]
 
 
 def examples_of(dataset: Dataset) -> Any:
-    if not dataset.pictures:
+    if not dataset.manifest.pictures:
         return TEXTS
     return (*ANIMAL_PICTURES, *SHAPE_PICTURES) if dataset is TWO_SETS else ANIMAL_PICTURES
 

@@ -47,7 +47,7 @@ def test_the_same_recipe_gives_the_same_bits(pictured: Dataset, tmp_path: Path, 
 
 
 def test_sizes_classes_and_statistics(pictured: Dataset) -> None:
-    folder = resnet.resnet_18(TinyResNet.model_validate(TINY | {"steps": 2}), pictured)
+    folder = resnet.resnet_18(TinyResNet.model_validate(TINY | {"steps": 2}), pictured.manifest)
     module = ResNetForImageClassification.from_pretrained(folder)
     assert [module.config.id2label[number] for number in range(10)] == list(digits.WORDS)
     assert (module.config.depths, module.config.hidden_sizes, module.config.layer_type) == ([1, 1], [8, 16], "basic")

@@ -60,7 +60,7 @@ def test_the_place_in_the_cache_depends_on_captions_and_pictures(pictured: Datas
     spec = TinyCLIP.model_validate(TINY | {"steps": 1})
     said = {name: LabelSet(s.labels, tuple(c + "!" for c in s.captions)) for name, s in SETS.items()}
     places = {
-        tiny_clip.tiny_clip(spec, dataset)
+        tiny_clip.tiny_clip(spec, dataset.manifest)
         for dataset in (
             pictured,
             Dataset(pictured.shards, pictured.public, said),
@@ -73,7 +73,7 @@ def test_the_place_in_the_cache_depends_on_captions_and_pictures(pictured: Datas
 
 def test_class_prompts_end_as_in_pretraining(pictured: Dataset) -> None:
     """The text encoder reads at the end token, which every prompt has, and which no padding can stand in for."""
-    folder = tiny_clip.tiny_clip(TinyCLIP.model_validate(TINY | {"steps": 3}), pictured)
+    folder = tiny_clip.tiny_clip(TinyCLIP.model_validate(TINY | {"steps": 3}), pictured.manifest)
     tokenizer, module = AutoTokenizer.from_pretrained(folder), CLIPModel.from_pretrained(folder).eval()
     captions = [caption for name in sorted(SETS) for caption in SETS[name].captions]
     model = opened(pictured, steps=3)
@@ -88,7 +88,7 @@ def test_class_prompts_end_as_in_pretraining(pictured: Dataset) -> None:
 
 def test_the_loss_by_hand(pictured: Dataset) -> None:
     """Six pictures under three captions: each picture finds its caption, each caption its pictures with equal shares."""
-    folder = tiny_clip.tiny_clip(TinyCLIP.model_validate(TINY | {"steps": 3}), pictured)
+    folder = tiny_clip.tiny_clip(TinyCLIP.model_validate(TINY | {"steps": 3}), pictured.manifest)
     tokenizer, module = AutoTokenizer.from_pretrained(folder), CLIPModel.from_pretrained(folder).eval()
     texts = ["a photo of the digit one.", "a negative of the digit two.", "a photo of the digit ten and more."]
     which = [2, 0, 1, 0, 0, 2]

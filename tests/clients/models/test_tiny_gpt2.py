@@ -7,12 +7,12 @@ import torch
 
 from clients.data.dataset import Dataset, Example
 from clients.errors import InputError
-from clients.jobs import Site
 from clients.models import loaders as models
 from clients.models import tiny_gpt2
 from clients.models.cache import cache_folder
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import ModelSpec, TinyGPT2
+from clients.work.site import Site
 
 FILES = ("model.safetensors", "tokenizer.json")
 
@@ -22,7 +22,7 @@ def sha(path: Path) -> str:
 
 
 def test_the_same_recipe_gives_the_same_bits_in_other_processes(site: Site, elsewhere: list[dict[str, Any]]) -> None:
-    folder = folder_of(site.settings.model.tiny, site.dataset.public)
+    folder = folder_of(site.settings.model.tiny, site.manifest.public)
     made = [Path(facts["cache"]) for facts in elsewhere]
     assert len({folder, *made}) == 3  # each made its own
     assert {path.name for path in made} == {folder.name}
@@ -32,7 +32,7 @@ def test_the_same_recipe_gives_the_same_bits_in_other_processes(site: Site, else
 
 
 def test_a_second_call_reuses_the_cache(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny, public = site.settings.model.tiny, site.dataset.public
+    tiny, public = site.settings.model.tiny, site.manifest.public
     folder = folder_of(tiny, public)
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     monkeypatch.setattr(tiny_gpt2, "_pretrain", lambda *_: pytest.fail("pretrained again"))
@@ -42,7 +42,7 @@ def test_a_second_call_reuses_the_cache(site: Site, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_place_in_the_cache_depends_on_sizes_and_texts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny, public = site.settings.model.tiny, site.dataset.public
+    tiny, public = site.settings.model.tiny, site.manifest.public
     places = {
         folder_of(tiny, public),
         folder_of(tiny, public, True),
@@ -62,16 +62,16 @@ def test_the_place_in_the_cache_depends_on_sizes_and_texts(site: Site, monkeypat
 
 def test_no_public_part() -> None:
     with pytest.raises(InputError, match=r"pretrained on a data set's public part, and this one has none"):
-        models.load(ModelSpec(tiny=TinyGPT2(steps=1)), Dataset((), ()), "cpu")
+        models.load(ModelSpec(tiny=TinyGPT2(steps=1)), Dataset((), ()).manifest, "cpu")
 
 
 def test_a_failure_leaves_nothing_in_the_cache(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = site.settings.model.tiny.model_copy(update={"seed": 77})
-    folder = folder_of(tiny, site.dataset.public)
+    folder = folder_of(tiny, site.manifest.public)
     monkeypatch.setattr(tiny_gpt2, "_pretrain", lambda *_: 1 / 0)
     before = sorted(folder.parent.iterdir())
     with pytest.raises(ZeroDivisionError):
-        tiny_gpt2.tiny_gpt2(tiny, site.dataset.public)
+        tiny_gpt2.tiny_gpt2(tiny, site.manifest.public)
     assert sorted(folder.parent.iterdir()) == before
 
 
@@ -79,7 +79,7 @@ def test_pretraining_learns(cache: Path) -> None:
     """Forty steps on two texts: they become likely, another text does not; sizes are as asked for."""
     public = (Example("Question:Who?\nAnswer:", "the gardener of Crowle"), Example("Question:What?\nAnswer:", "an owl"))
     tiny = TinyGPT2(layers=2, width=32, heads=4, vocabulary=310, positions=64, steps=40, batch=2, lr=0.02)
-    model = models.load(ModelSpec(tiny=tiny, max_length=64), Dataset((), public), "cpu")
+    model = models.load(ModelSpec(tiny=tiny, max_length=64), Dataset((), public).manifest, "cpu")
     sums, counts = model.answer_losses(model.encode((*public, Example("Question:Who?\nAnswer:", "zyx 123"))))
     assert (sums / counts)[:2].max() < 3 < 5 < (sums / counts)[2]  # ln 310 = 5.7 is knowing nothing
     config = model.module.config  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ FREE = Dataset((Shard("a", TEXTS),), ())
 
 
 def loaded(folder: Path, dataset: Dataset, **options: Any) -> Any:
-    return models.load(ModelSpec.model_validate({"base": str(folder), "max_length": 96} | options), dataset, "cpu")
+    return models.load(ModelSpec.model_validate({"base": str(folder), "max_length": 96} | options), dataset.manifest, "cpu")
 
 
 def save(kind: str, folder: Path) -> Path:

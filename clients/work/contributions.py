@@ -1,0 +1,110 @@
+"""What a client computes of its vector and shard for the parts that the server keeps, by name: one function each.
+
+A new kind of state needs a function here (or anywhere, named ``module:function``) and a part in ``strategies/state``. The
+array of a client is called ``KEY/CLIENT`` in a reply. The exact ``sum`` is another matter: it is of a whole cohort.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from clients import outside
+from clients.data.dataset import Shard
+from clients.errors import InputError
+from clients.exact import bits
+from clients.exact.determinism import deterministic
+from clients.strict import Strict
+from clients.work.site import Site
+
+
+class Wanted(Strict):
+    """A contribution by name, with the value that decides it, as a mask's kept share."""
+
+    what: str
+    value: float | int | None = None
+
+    @property
+    def key(self) -> str:
+        """Tells it from all others: ``vector``, ``mask-0.5``."""
+        return self.what if self.value is None else f"{self.what}-{text_of(self.value)}"
+
+
+SUM = Wanted(what="sum")
+"""The exact sum of a cohort's vectors, as grid values."""
+VECTOR = Wanted(what="vector")
+
+
+def text_of(value: float) -> str:
+    """A number as it stands in names: the shortest text that gives it back, whole numbers without a point."""
+    return repr(value).removesuffix(".0")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A client's vector as it was just derived, fp32 [d], with what it was derived from."""
+
+    site: Site
+    shard: Shard
+    vector: np.ndarray
+    bounds: tuple[int, ...]
+    _masks: dict[float, np.ndarray] = field(default_factory=dict)
+
+    def mask(self, keep: float) -> np.ndarray:
+        """The largest ``keep`` share of the vector's own non-zero entries, bool [d]."""
+        if keep not in self._masks:
+            self._masks[keep] = bits.largest_share(self.vector, keep)
+        return self._masks[keep]
+
+
+def vector(derived: Derived, value: None) -> np.ndarray:
+    """The vector itself."""
+    return derived.vector
+
+
+def mask(derived: Derived, keep: float) -> np.ndarray:
+    """The packed mask of the vector's largest share, uint8."""
+    return bits.pack(derived.mask(keep))
+
+
+def size(derived: Derived, keep: float) -> np.ndarray:
+    """Mean |entry| over the entries that the mask keeps of each tensor, 0 where none is kept; fp32 [tensors]."""
+    kept, starts = derived.mask(keep), derived.bounds[:-1]
+    ones = np.add.reduceat(kept.astype(np.int64), starts)
+    sums = np.add.reduceat(np.where(kept, np.abs(derived.vector), 0).astype(np.float64), starts)
+    return (sums / np.maximum(ones, 1)).astype(np.float32)
+
+
+def features(derived: Derived, value: None) -> np.ndarray:
+    """Mean feature of the training data under the base model, fp32 [width]."""
+    with deterministic():
+        return derived.site.model.features(derived.shard.train)
+
+
+def anchor(derived: Derived, count: int) -> np.ndarray:
+    """The number of the anchor, of so many, that the shard is nearest to (``anchors``); int64 [1]."""
+    return np.array([derived.site.nearest(derived.shard.client, count)], dtype=np.int64)
+
+
+CONTRIBUTIONS: dict[str, Callable[[Derived, Any], np.ndarray]] = {
+    "vector": vector,
+    "mask": mask,
+    "size": size,
+    "features": features,
+    "anchor": anchor,
+}
+
+
+def contribution(derived: Derived, wanted: Wanted) -> np.ndarray:
+    """What is wanted of a client.
+
+    Raises:
+        InputError: no client computes anything of that name.
+    """
+    if outside.is_outside(wanted.what):
+        found: np.ndarray = outside.load(wanted.what)(derived, wanted.value)
+        return found
+    if wanted.what not in CONTRIBUTIONS:
+        raise InputError(f"there is no contribution {wanted.what!r}; there are {', '.join(CONTRIBUTIONS)}")
+    return CONTRIBUTIONS[wanted.what](derived, wanted.value)

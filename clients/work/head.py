@@ -1,0 +1,73 @@
+"""A linear head on the features of the base model, which answers in the place of the model's own head.
+
+    p(label | x) = softmax(W · [φ(x), 1])        φ: features of the base model, of x without its answer
+
+Labels are numbered over all label sets of the data, in the order of the sets' names; an example is asked among those of its
+own set. Answers that are free text have no labels, so no head either.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from clients.data.dataset import Example, LabelSet
+from clients.errors import InputError
+from clients.models.flat import BaseModel
+
+
+def features(model: BaseModel, examples: Sequence[Example]) -> np.ndarray:
+    """[φ(x), 1] of each example, one at a time so that its bits depend on no other; float64 [examples, width + 1]."""
+    rows = [model.features([replace(example, answer="")]) for example in examples]
+    return np.column_stack([np.array(rows, dtype=np.float64), np.ones(len(rows))])
+
+
+def numbering(label_sets: Mapping[str, LabelSet]) -> dict[str, range]:
+    """The numbers of each set's labels.
+
+    Raises:
+        InputError: answers are free text.
+    """
+    if not label_sets:
+        raise InputError("a head needs answers that are labels, and these are free text")
+    found, start = {}, 0
+    for name in sorted(label_sets):
+        found[name] = range(start, start + len(label_sets[name].labels))
+        start = found[name].stop
+    return found
+
+
+def one_hot(examples: Sequence[Example], label_sets: Mapping[str, LabelSet]) -> np.ndarray:
+    """1 in the column of each example's label; float64 [examples, labels]."""
+    numbers = numbering(label_sets)
+    rows = np.zeros((len(examples), max(each.stop for each in numbers.values())))
+    for row, example in zip(rows, examples, strict=True):
+        row[numbers[example.label_set].start + label_sets[example.label_set].labels.index(example.answer)] = 1
+    return rows
+
+
+class HeadModel:
+    """The base model under a linear head: what scoring and probing ask of a model.
+
+    Args:
+        weights: W, flattened fp32 [labels · (width + 1)].
+    """
+
+    def __init__(self, model: BaseModel, weights: np.ndarray, label_sets: Mapping[str, LabelSet]) -> None:
+        self.model, self.label_sets, self.numbers = model, label_sets, numbering(label_sets)
+        self.weights = weights.reshape(max(each.stop for each in self.numbers.values()), -1).astype(np.float64)
+
+    def values(self, examples: Sequence[Example]) -> list[float]:
+        """1 where the right label has the highest probability, else 0; of equals the lowest number."""
+        probabilities, right = self.probabilities(examples)
+        return [float(found == label) for found, label in zip(probabilities.argmax(1), right, strict=True)]
+
+    def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """As ``BaseModel.probabilities``; labels of other sets have probability 0."""
+        logits = (features(self.model, examples)[:, None, :] * self.weights).sum(2)
+        right = np.array([int(row.argmax()) for row in one_hot(examples, self.label_sets)])
+        for row, example in zip(logits, examples, strict=True):
+            mine = self.numbers[example.label_set]
+            row[: mine.start] = row[mine.stop :] = -np.inf
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True), right

@@ -1,0 +1,121 @@
+"""Where jobs are done: a source of shards and the base model, open in one process.
+
+``HERE`` is what this process holds open. Sites of several seeds share one model: every job leaves it at its pretrained
+values, and a process does one job at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clients.data import loaders as data
+from clients.data.dataset import Dataset
+from clients.data.manifest import Manifest
+from clients.data.shards import Shard
+from clients.data.source import ShardRef, Source
+from clients.data.specs import DataSpec
+from clients.models import loaders as models
+from clients.models.flat import BaseModel
+from clients.settings import Settings
+from clients.work import anchors
+
+MOST = 2
+"""Data sets, and sites, that a process holds open."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where jobs are done: shards by reference, the base model, and the anchors that were asked for."""
+
+    settings: Settings
+    source: Source
+    model: BaseModel
+    anchors: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of all clients, those whose data lie elsewhere too."""
+        return self.source.manifest
+
+    def shard(self, client: ShardRef | str) -> Shard:
+        """A client's data; InputError if they are not here."""
+        return self.source.shard(client)
+
+    def shards(self) -> Iterator[Shard]:
+        """The data of all clients, in the manifest's order; InputError at the first whose are not here."""
+        return (self.shard(client) for client in self.manifest.clients)
+
+    def anchors_of(self, count: int) -> np.ndarray:
+        """So many anchors, float64 [count, width], made at the first call; InputError where public data are too few."""
+        if count not in self.anchors:
+            self.anchors[count] = anchors.anchors(self.model, self.manifest.public, count, self.settings.seed)
+        return self.anchors[count]
+
+    def nearest(self, client: str, count: int) -> int:
+        """The number of the anchor, of so many, that a client's training data are nearest to."""
+        return anchors.number(self.model, self.shard(client).train, self.anchors_of(count))
+
+
+class Process:
+    """What one process holds open: the data sets used last, one base model, and the sites made of them."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[tuple[DataSpec, int, str | None], Dataset] = {}  # the one used last is the last
+        self._model: tuple[str, BaseModel] | None = None
+        self._sites: list[Site] = []  # likewise
+
+    def dataset(self, spec: DataSpec, seed: int, own: str | None = None) -> Dataset:
+        """The shards of a data section, read only if they are not held.
+
+        Args:
+            own: folder or file of this node's own data, read in place of the section's source.
+
+        Raises:
+            InputError: see ``clients.data.loaders``.
+        """
+        key = (spec, seed, own)
+        if (held := self._datasets.pop(key, None)) is None:
+            self._make_room()
+            held = data.load(spec, seed) if own is None else data.load_own(spec, seed, own)
+        self._datasets[key] = held
+        return held
+
+    def site(self, settings: Settings, source: Source | None = None) -> Site:
+        """The site of these settings, over the source if one is given, else over the section's data.
+
+        Raises:
+            InputError: data or base model cannot be opened.
+        """
+        chosen = self.dataset(settings.data, settings.seed) if source is None else source
+        for site in self._sites:
+            if site.source is chosen and site.settings == settings:
+                self._sites.remove(site)
+                break
+        else:
+            site = Site(settings, chosen, self._model_of(settings, chosen.manifest))
+        self._sites = [*self._sites, site][-MOST:]
+        return site
+
+    def _model_of(self, settings: Settings, manifest: Manifest) -> BaseModel:
+        """The model that is held if it is the right one; another takes its place."""
+        identity = models.identity(settings.model, manifest, settings.device)
+        if self._model is None or self._model[0] != identity:
+            self._model, self._sites = None, []  # let go before the next one is loaded: two may not fit
+            self._model = (identity, models.load(settings.model, manifest, settings.device))
+        return self._model[1]
+
+    def _make_room(self) -> None:
+        """Let go of the data set that was not used for longest, and of the sites that hold it, if there are too many."""
+        while len(self._datasets) >= MOST:
+            left = self._datasets.pop(next(iter(self._datasets)))
+            self._sites = [site for site in self._sites if site.source is not left]
+
+
+HERE = Process()
+"""What this process holds open."""
+
+
+def open_site(settings: Settings, source: Source | None = None) -> Site:
+    """The site of these settings in this process; see ``Process.site``."""
+    return HERE.site(settings, source)

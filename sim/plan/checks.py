@@ -1,0 +1,42 @@
+"""All bad input shows here, before anything is written or tuned."""
+
+from pathlib import Path
+
+from clients.errors import InputError
+from clients.work.pooled import try_linear
+from clients.work.site import HERE, open_site
+from sim.attacks import gap
+from sim.life.system import check_data, strategies_of
+from sim.plan.needs import need_of, refuse
+from sim.plan.sizes import sizes_of
+from sim.scenario.model import Scenario
+from sim.terminal import phase, say
+
+
+def prepare(scenario: Scenario, seed: int) -> None:
+    """Load data and base model, which is pretrained now if the cache does not hold it.
+
+    Raises:
+        InputError: one of them does not fit, or the data lack what a strategy needs.
+    """
+    manifest = HERE.dataset(scenario.data, seed).manifest
+    check_data(scenario, seed)
+    for note in manifest.notes:
+        say(note)
+    gap.check(manifest, scenario)
+    with phase("opening the base model (pretrained at first use)"):
+        site = open_site(scenario.settings(seed))
+    for label, strategy in strategies_of(scenario, seed).items():
+        if strategy.linear:
+            try:
+                try_linear(site.model, site.shard(site.manifest.clients[0]))
+            except InputError as error:
+                raise InputError(f"strategies: {label} does not go with the model; {error}") from error
+
+
+def check_room(scenario: Scenario, out: Path) -> None:
+    """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
+    check_data(scenario, scenario.seeds[0])
+    with phase("opening the base model (pretrained at first use)"):
+        sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario)
+    refuse(need_of(scenario, sizes, out))

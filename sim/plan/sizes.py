@@ -1,0 +1,48 @@
+"""The few sizes that prices follow from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from clients.work.site import Site
+from sim.life.system import Rule, bounds_of, strategies_of
+from sim.plan import machine
+from sim.scenario.model import Scenario
+from sim.stream import requests as stream
+from strategies.state.layout import Layout
+
+Members = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What prices follow from.
+
+    Attributes:
+        clients: the names of those who join; random clusters and the order of requests follow from them.
+        parameters, tunable, tensors: of the base model: all of them, those that are tuned, and in how many tensors.
+        features: width of a client's mean feature.
+        process: bytes of memory of a process that has opened data and base model.
+        rules: (entries, tensors) of the vectors of each rule whose vectors are no task vectors.
+    """
+
+    clients: Members
+    parameters: int
+    tunable: int
+    tensors: int
+    features: int = 0
+    process: int = 0
+    rules: Mapping[Rule, tuple[int, int]] = field(default_factory=dict)
+
+    def layout(self, rule: Rule, seed: int) -> Layout:
+        """The sizes of what is kept under a rule."""
+        size, tensors = self.rules.get(rule, (self.tunable, self.tensors))
+        return Layout(size, tensors, seed, self.features)
+
+
+def sizes_of(site: Site, scenario: Scenario) -> Sizes:
+    """Sizes of an open site whose clients join as the scenario says."""
+    layout, seed = site.model.layout, site.settings.seed
+    clients = stream.population(scenario.stream, site.manifest.clients, seed)[0]
+    bounds = {strategy.rule: bounds_of(site, strategy.rule) for strategy in strategies_of(scenario, seed).values()}
+    rules = {rule: (each[-1], len(each) - 1) for rule, each in bounds.items() if each != layout.bounds}
+    return Sizes(clients, site.model.parameters, layout.size, len(layout.names), process=machine.held(), rules=rules)

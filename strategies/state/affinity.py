@@ -1,0 +1,104 @@
+"""How near clients are to each other, by features or by inner products of their vectors; clusters that follow from it."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from safetensors.numpy import save
+
+from clients.exact import digest
+from clients.exact.exact_sum import BLOCK, read_safetensors
+from clients.exact.files import write_whole
+from clients.work.contributions import VECTOR, Wanted
+from strategies.state import clusters
+from strategies.state.layout import Layout, Shape
+from strategies.state.part import Own, Part, Whole
+from strategies.state.vectors import Vectors
+
+
+class Features(Own):
+    """Mean feature of each client's training data under the base model; fp32 [width]."""
+
+    name = "features"
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {Wanted(what="features"): None}
+
+    def shape(self, size: Layout) -> tuple[tuple[int, ...], type[np.generic]]:
+        return (size.features,), np.float32
+
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        (value,) = sent.values()
+        self.write(client, value)
+
+    def clusters(self, count: int) -> clusters.Clusters:
+        """Spectral clusters of the members, by features centred on their mean, without which all cosines are near 1."""
+        members = sorted(self.kept.members)
+        if self.kept.imagined:
+            return clusters.dealt(members, count)
+        features = np.array([self.read(client) for client in members], dtype=np.float64)
+        centred = features - features.mean(0)
+        gram = np.array([[float((a * b).sum()) for b in centred] for a in centred])
+        return clusters.spectral(members, gram, count, self.kept.seed)
+
+    def digest(self) -> dict[str, list[str]]:
+        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
+
+
+class Gram(Whole):
+    """Inner products of the vectors of all pairs of clients; float64, T² numbers."""
+
+    name = "gram"
+    products: dict[tuple[str, str], float]
+
+    def needs_to_join(self) -> tuple[Part, ...]:
+        return (Vectors(),)
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {VECTOR: ((self.kept.size,), np.float32)}
+
+    def start(self) -> None:
+        self.products = {}
+
+    def imagine(self, members: Iterable[str]) -> None:
+        """Nothing: there are T² of them."""
+
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        """Inner products with every client that is here, each summed in an order that depends on the pair alone."""
+        vector = sent[VECTOR]
+        for other in self.kept.members:
+            if (min(client, other), max(client, other)) in self.products:
+                continue
+            theirs = vector if other == client else self.kept[Vectors()].read(other)
+            parts = [
+                float((vector[s : s + BLOCK].astype(np.float64) * theirs[s : s + BLOCK]).sum())
+                for s in range(0, self.kept.size, BLOCK)
+            ]
+            self.products[min(client, other), max(client, other)] = math.fsum(parts)
+
+    def erase(self, client: str) -> None:
+        self.products = {pair: value for pair, value in self.products.items() if client not in pair}
+
+    def matrix(self, clients: list[str]) -> np.ndarray:
+        """Inner products of these clients' vectors, float64 [n, n]."""
+        return np.array([[self.products[min(a, b), max(a, b)] for b in clients] for a in clients])
+
+    def clusters(self, count: int) -> clusters.Clusters:
+        """Spectral clusters of the members."""
+        members = sorted(self.kept.members)
+        if self.kept.imagined:
+            return clusters.dealt(members, count)
+        return clusters.spectral(members, self.matrix(members), count, self.kept.seed)
+
+    def save(self) -> None:
+        write_whole(self.path, save({"gram": self.matrix(sorted(self.kept.members))}))
+
+    def load(self) -> None:
+        matrix, clients = read_safetensors(self.path)["gram"], sorted(self.kept.members)
+        self.products = {(a, b): float(matrix[i, j]) for i, a in enumerate(clients) for j, b in enumerate(clients) if a <= b}
+
+    def digest(self) -> dict[str, str]:
+        return {self.name: digest.of_array(self.matrix(sorted(self.kept.members)))}
+
+    def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
+        return {self.name: {"gram": ((len(members), len(members)), np.float64)}}

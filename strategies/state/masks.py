@@ -1,0 +1,137 @@
+"""A mask per client, of its own largest entries, and the sum of all clients' masks."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from safetensors.numpy import save
+
+from clients.errors import InputError
+from clients.exact import bits, digest
+from clients.exact.exact_sum import GRID_BITS, read_safetensors
+from clients.exact.files import write_whole
+from clients.work.contributions import Wanted, text_of
+from strategies.state.layout import Layout, Shape
+from strategies.state.part import Own, Part, Whole, damaged
+from strategies.state.sum import Sum
+
+
+class Sizes(Own):
+    """Mean size of the entries that a client's mask keeps of each tensor; fp32 [tensors].
+
+    Args:
+        keep: share of the vector's own non-zero entries that the mask keeps.
+    """
+
+    def __init__(self, keep: float) -> None:
+        self.keep, self.name = keep, f"sizes-{text_of(keep)}"
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {Wanted(what="size", value=self.keep): self.shape(self.kept.layout)}
+
+    def shape(self, size: Layout) -> tuple[tuple[int, ...], type[np.generic]]:
+        return (size.tensors,), np.float32
+
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        (value,) = sent.values()
+        self.write(client, value)
+
+    def digest(self) -> dict[str, list[str]]:
+        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
+
+
+class Masks(Own):
+    """Packed mask of the largest ``keep`` share of a client's own non-zero entries; a bit per parameter."""
+
+    suffix = ".bits"
+
+    def __init__(self, keep: float) -> None:
+        self.keep, self.name = keep, f"masks-{text_of(keep)}"
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {Wanted(what="mask", value=self.keep): self.shape(self.kept.layout)}
+
+    def shape(self, size: Layout) -> tuple[tuple[int, ...], type[np.generic]]:
+        return (size.mask_bytes,), np.uint8
+
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        (packed,) = sent.values()
+        write_whole(self.path(client), packed.tobytes())
+
+    def read(self, client: str) -> np.ndarray:
+        """A client's packed mask; InputError if its file is missing or has the wrong length."""
+        if self.kept.imagined:
+            return super().read(client)
+        path, bytes_ = self.path(client), self.kept.layout.mask_bytes
+        try:
+            packed = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error})") from error
+        if packed.size != bytes_:
+            raise damaged(path, f"{packed.size} bytes, a mask of {self.kept.size} parameters has {bytes_}")
+        return packed
+
+    def digest(self) -> dict[str, list[str]]:
+        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
+
+    def bytes(self, size: Layout, members: tuple[str, ...]) -> int:
+        return len(members) * size.mask_bytes
+
+
+class Counts(Whole):
+    """c = Σ m_t, int32 [d]. The direction ``counts-KEEP`` is Σ/c where c > 0, else 0.
+
+    A client's mask leaves c as it came, from its file; nothing is derived for it.
+    """
+
+    counts: np.ndarray
+
+    def __init__(self, keep: float) -> None:
+        self.keep, self.name = keep, f"counts-{text_of(keep)}"
+
+    def needs(self) -> tuple[Part, ...]:
+        return (Sum(), Masks(self.keep))
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return self.kept[Masks(self.keep)].wants()
+
+    def start(self) -> None:
+        self.counts = np.zeros(self.kept.size, dtype=np.int32)
+
+    def imagine(self, members: Iterable[str]) -> None:
+        self.counts[:] = len(list(members))
+
+    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
+        (packed,) = sent.values()
+        self.counts += bits.unpack(packed, self.kept.size)
+
+    def erase(self, client: str) -> None:
+        self.counts -= bits.unpack(self.kept[Masks(self.keep)].read(client), self.kept.size)
+
+    @property
+    def directions(self) -> str:
+        return self.name
+
+    def direction(self, rest: str) -> np.ndarray:
+        total, counts = self.kept[Sum()].total.total, self.counts
+        shares = np.divide(total, counts, out=np.zeros(self.kept.size), where=counts > 0)
+        return (shares / 2.0**GRID_BITS).astype(np.float32)
+
+    def save(self) -> None:
+        write_whole(self.path, save({"counts": self.counts}))
+
+    def load(self) -> None:
+        self.counts = read_safetensors(self.path)["counts"].copy()
+
+    def digest(self) -> dict[str, str]:
+        return {self.name: digest.of_array(self.counts)}
+
+    def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
+        return {self.name: {"counts": ((size.size,), np.int32)}}
+
+    def memory(self, size: Layout, members: tuple[str, ...]) -> int:
+        return 4 * size.size
+
+
+def masked(keep: float) -> tuple[Masks, Sizes]:
+    """A mask per client with the sizes of what it keeps."""
+    return Masks(keep), Sizes(keep)

@@ -1,0 +1,60 @@
+"""The exact sum Σ of all vectors, as int64 on the grid of ``clients.exact.exact_sum``."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from clients.exact.exact_sum import ExactSum
+from clients.exact.files import write_whole
+from clients.jobs import Reply
+from clients.work.contributions import SUM, Wanted
+from strategies.state.layout import Layout, Shape
+from strategies.state.part import Whole, damaged
+
+MEAN = "mean"
+"""Name of the direction Σ/T."""
+
+
+class Sum(Whole):
+    """``mean`` is Σ/T, zeros of nobody."""
+
+    summed = True
+    name = "sum"
+    directions = MEAN
+    total: ExactSum
+
+    def wants(self) -> Mapping[Wanted, Shape | None]:
+        return {SUM: ((self.kept.size,), np.int64)}
+
+    def start(self) -> None:
+        self.total = ExactSum(self.kept.size)
+
+    def imagine(self, members: Iterable[str]) -> None:
+        self.total.count = len(list(members))
+
+    def fold(self, reply: Reply) -> None:
+        self.total.merge(reply.arrays[SUM.key], len(reply.clients))
+
+    def take_out(self, client: str, grid: np.ndarray) -> None:
+        self.total.merge(grid, -1)
+
+    def direction(self, rest: str) -> np.ndarray:
+        return self.total.mean()
+
+    def save(self) -> None:
+        write_whole(self.path, self.total.to_bytes())
+
+    def load(self) -> None:
+        self.total = ExactSum.load(self.path)
+        size, count, members = self.total.total.size, self.total.count, len(self.kept.members)
+        if (size, count) != (self.kept.size, members):
+            raise damaged(self.path, f"{count} vectors of {size} entries, expected {members} of {self.kept.size}")
+
+    def digest(self) -> dict[str, str]:
+        return {self.name: self.total.digest()}
+
+    def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
+        return {self.name: {"sum": ((size.size,), np.int64), "count": ((1,), np.int64)}}
+
+    def memory(self, size: Layout, members: tuple[str, ...]) -> int:
+        return 8 * size.size
