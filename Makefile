@@ -17,6 +17,7 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 bench: .venv/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_sums.py

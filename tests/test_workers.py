@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, Message
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from pydantic import ValidationError
 
 from clients.app import decode_job, decode_reply, do, encode_array, encode_arrays, encode_job, encode_reply
 from clients.errors import InputError
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, Reply, Served, Wants, mask_job, score_job, tune_job
+from clients.jobs import Job, Reply, mask_job, score_job, tune_job
+from clients.work.contributions import SUM
+from clients.work.served import Masked, Own
 from clients.settings import Settings
 from clients.work.site import open_site
 from sim.scenario.workers import WorkersSpec
@@ -81,7 +83,7 @@ def direction(inline: InlineWorkers) -> np.ndarray:
 
 def tuned(workers: Workers, clients: tuple[str, ...], size: int) -> tuple[str, dict[str, str]]:
     """Digest of the sum over all clients, and each client's digest."""
-    jobs = [tune_job(group, "plain", Wants(sum=True)) for group in cohorts(clients, size)]
+    jobs = [tune_job(group, "plain", [SUM]) for group in cohorts(clients, size)]
     total, digests = None, {}
     for index, reply in workers.run(jobs):
         assert reply.error is None
@@ -123,8 +125,8 @@ def test_masks_and_scores_are_equal(
     packed = np.packbits(direction > 0, bitorder="little")
     jobs = [
         mask_job(clients[:2], "mean", 1.0, steps=2, lr=0.1),
-        score_job([(clients[2], Served("mean", 0.5, packed)), (clients[3], Served())]),
-        score_job([(clients[4], Served(own=direction))], scales=[0.8, 1.2]),
+        score_job([(clients[2], Masked("mean", mask=packed, scale=0.5)), (clients[3], Masked())]),
+        score_job([(clients[4], Own(direction))], scales=[0.8, 1.2]),
     ]
     expected = dict(inline.run(jobs, {"mean": direction}))
     assert all(reply.error is None for reply in expected.values())
@@ -140,7 +142,7 @@ def test_masks_and_scores_are_equal(
 def test_an_unknown_client_is_an_error_and_the_run_goes_on(
     kind: str, clients: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
-    jobs = [tune_job([client], "plain", Wants()) for client in ("nobody", *clients[:2])]
+    jobs = [tune_job([client], "plain", []) for client in ("nobody", *clients[:2])]
     replies = dict(request.getfixturevalue(kind).run(jobs))
     assert "nobody" in (replies[0].error or "")
     assert replies[1].error is replies[2].error is None
@@ -164,7 +166,7 @@ def test_a_killed_actor_is_replaced(pool: Workers, clients: tuple[str, ...], ref
         for group in cohorts(clients, 1):
             if (taken := taken + 1) == 5:
                 os.kill(victim, signal.SIGKILL)
-            yield tune_job(group, "plain", Wants(sum=True))
+            yield tune_job(group, "plain", [SUM])
 
     total, digests = None, {}
     for _, reply in pool.run(jobs()):
@@ -178,7 +180,7 @@ def test_a_killed_actor_is_replaced(pool: Workers, clients: tuple[str, ...], ref
 
 
 def test_a_round_may_be_left_early(pool: Workers, clients: tuple[str, ...], reference: object) -> None:
-    run = pool.run(tune_job([client], "plain", Wants(sum=True)) for client in clients)
+    run = pool.run(tune_job([client], "plain", [SUM]) for client in clients)
     next(run)
     run.close()  # type: ignore[attr-defined]
     assert tuned(pool, clients, 4) == reference
@@ -308,9 +310,10 @@ def test_silent_refused_and_wrong_answers_are_errors(identity: None) -> None:
 
 
 def test_the_client_app_answers_a_message(identity: None, inline: Workers, clients: tuple[str, ...]) -> None:
-    content = encode_job(tune_job(clients[:1], "plain", Wants(sum=True)), ArrayRecord(), SETTINGS.model_dump_json())
-    reply = decode_reply(do(Message(content, 1, "train.tune"), None).content)  # type: ignore[arg-type]
-    (_, expected), *_ = inline.run([tune_job(clients[:1], "plain", Wants(sum=True))])
+    content = encode_job(tune_job(clients[:1], "plain", [SUM]), ArrayRecord(), SETTINGS.model_dump_json())
+    context = Context(1, 1, node_config={}, state=RecordDict(), run_config={})
+    reply = decode_reply(do(Message(content, 1, "train.tune"), context).content)
+    (_, expected), *_ = inline.run([tune_job(clients[:1], "plain", [SUM])])
     assert without_time(reply) == without_time(expected)
     same_bits(expected.arrays, reply.arrays)
 

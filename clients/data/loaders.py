@@ -6,7 +6,7 @@ from typing import Any
 from clients.data import fiction, images, reddit, sent140, stackoverflow, table, tofu
 from clients.data.dataset import Dataset
 from clients.data.shards import Example, Shard
-from clients.data.specs import DataSpec, Dealt, ImageData
+from clients.data.specs import DataSpec, Dealt, ImageData, OutsideData
 from clients.errors import InputError
 
 __all__ = ["LOADERS", "Dataset", "Example", "Shard", "load", "load_own"]
@@ -30,7 +30,7 @@ def load(spec: DataSpec, seed: int) -> Dataset:
     Raises:
         InputError: source missing, column missing, or too few clients.
     """
-    dataset = LOADERS[spec.family][0](spec, seed)
+    dataset: Dataset = spec.load(seed) if isinstance(spec, OutsideData) else LOADERS[spec.family][0](spec, seed)
     if len(dataset.shards) < spec.clients:
         detail = " ".join(dataset.notes)
         raise InputError(

@@ -4,8 +4,18 @@ import string
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
+from clients import outside
 from clients.strict import Strict
 
 
@@ -210,6 +220,28 @@ class ImageData(Dealt):
         return self
 
 
+class OutsideData(Strict):
+    """A family from outside: ``family: module:Class`` names a subclass, whose fields are the keys of the section.
+
+    A subclass has ``load``; it is held to what every family is: the same section and seed give the same shards.
+    """
+
+    family: str = Field(description="module:Class, a subclass of clients.data.specs.OutsideData")
+    source: str = Field("", description="where the data are, if the family reads any")
+    clients: int = Field(20, ge=1, le=100_000)
+
+    def load(self, seed: int) -> Any:
+        """The ``clients.data.dataset.Dataset`` of this section."""
+        raise NotImplementedError(f"{self.family}: has no load(seed)")
+
+
+def _outside(value: Any) -> Any:
+    """The section as the class that it names has it."""
+    if isinstance(value, OutsideData):
+        return value
+    return outside.load_class(value["family"], OutsideData).model_validate(value)
+
+
 FAMILIES: dict[str, type[Strict]] = {
     "fiction": FictionData,
     "tofu": TofuData,
@@ -221,15 +253,18 @@ FAMILIES: dict[str, type[Strict]] = {
 }
 
 
+OUTSIDE = "outside"
 EMBEDDED = {"fiction": "fiction", "microblog": "sent140", "forum": "reddit", "digits": "images"}
 """Sources that need no files and no network, and the family that reads each."""
 
 
 def _family(value: Any) -> str | None:
     if not isinstance(value, dict):
-        return getattr(value, "family", None)
+        return OUTSIDE if isinstance(value, OutsideData) else getattr(value, "family", None)
     source = value.get("source", "images" if "sets" in value else "fiction")
     family = value.get("family", EMBEDDED.get(source, source) if isinstance(source, str) else None)
+    if isinstance(family, str) and outside.is_outside(family) and "family" in value:
+        return OUTSIDE
     return family if family in FAMILIES else None
 
 
@@ -240,10 +275,13 @@ DataSpec = Annotated[
     | Annotated[Sent140Data, Tag("sent140")]
     | Annotated[RedditData, Tag("reddit")]
     | Annotated[StackOverflowData, Tag("stackoverflow")]
-    | Annotated[ImageData, Tag("images")],
+    | Annotated[ImageData, Tag("images")]
+    | Annotated[SerializeAsAny[OutsideData], BeforeValidator(_outside), Tag(OUTSIDE)],
     Discriminator(
         _family,
         custom_error_type="data_family",
-        custom_error_message="data needs a family ({}), which says how the source is read".format(", ".join(FAMILIES)),
+        custom_error_message="data needs a family ({}), which says how the source is read, or module:Class".format(
+            ", ".join(FAMILIES)
+        ),
     ),
 ]

@@ -13,12 +13,18 @@ import numpy as np
 
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
+from clients.models.classifier import HeadedModel
 from clients.models.flat import BaseModel
 
 
 def features(model: BaseModel, examples: Sequence[Example]) -> np.ndarray:
-    """[φ(x), 1] of each example, one at a time so that its bits depend on no other; float64 [examples, width + 1]."""
-    rows = [model.features([replace(example, answer="")]) for example in examples]
+    """[φ(x), 1] of each example, one at a time so that its bits depend on no other; float64 [examples, width + 1].
+
+    A text's answer is taken away, since features of a language model read it; a model with a head of its own knows labels
+    alone, and its features read none.
+    """
+    asked = examples if isinstance(model, HeadedModel) else [replace(example, answer="") for example in examples]
+    rows = [model.features([example]) for example in asked]
     return np.column_stack([np.array(rows, dtype=np.float64), np.ones(len(rows))])
 
 
@@ -54,8 +60,7 @@ class HeadModel:
     """
 
     def __init__(self, model: BaseModel, weights: np.ndarray, label_sets: Mapping[str, LabelSet]) -> None:
-        self.model, self.label_sets, self.numbers = model, label_sets, numbering(label_sets)
-        self.weights = weights.reshape(max(each.stop for each in self.numbers.values()), -1).astype(np.float64)
+        self.model, self.weights, self.label_sets, self.numbers = model, weights, label_sets, numbering(label_sets)
 
     def values(self, examples: Sequence[Example]) -> list[float]:
         """1 where the right label has the highest probability, else 0; of equals the lowest number."""
@@ -63,8 +68,15 @@ class HeadModel:
         return [float(found == label) for found, label in zip(probabilities.argmax(1), right, strict=True)]
 
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """As ``BaseModel.probabilities``; labels of other sets have probability 0."""
-        logits = (features(self.model, examples)[:, None, :] * self.weights).sum(2)
+        """As ``BaseModel.probabilities``; labels of other sets have probability 0.
+
+        Raises:
+            InputError: W does not fit labels and features.
+        """
+        rows, labels = features(self.model, examples), max(each.stop for each in self.numbers.values())
+        if self.weights.shape != (labels * rows.shape[1],):
+            raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")
+        logits = (rows[:, None, :] * self.weights.reshape(labels, -1).astype(np.float64)).sum(2)
         right = np.array([int(row.argmax()) for row in one_hot(examples, self.label_sets)])
         for row, example in zip(logits, examples, strict=True):
             mine = self.numbers[example.label_set]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from clients.data.specs import EMBEDDED, FAMILIES
+from clients.data.specs import EMBEDDED, FAMILIES, OUTSIDE
 from clients.errors import InputError
 from clients.settings import EMBEDDED_BASES
 from sim.scenario.model import Scenario
@@ -48,7 +48,18 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
     try:
         return Scenario.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(_message(path, lines, e) for e in error.errors())) from error
+        raise InputError("\n".join(_message(path, lines, e) for e in _first_of_each(error.errors()))) from error
+
+
+def _first_of_each(errors: Sequence[Any]) -> list[Any]:
+    """Without complaints that a list is too short because all of its items were refused."""
+    refused = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(loc != error["loc"] and loc[: len(error["loc"])] == error["loc"] for loc in refused)
+    ]
 
 
 def find(source: str) -> Path:
@@ -130,7 +141,7 @@ def _sources(values: dict[str, Any]) -> list[tuple[Any, Any]]:
 def _absolute(value: Any, beside: Path) -> Any:
     """A file or folder is meant from here, or else from the scenario's folder; absolute, so that a run can be verified
     from anywhere. Names and hub ids stay as they are."""
-    if not isinstance(value, str) or value in (*FAMILIES, *EMBEDDED, *EMBEDDED_BASES):
+    if not isinstance(value, str) or value in ("", *FAMILIES, *EMBEDDED, *EMBEDDED_BASES):
         return value
     found = [path for path in (Path(value).expanduser(), beside / value) if path.exists()]
     return str(found[0].resolve()) if found else value
@@ -150,7 +161,8 @@ def _message(path: Path, lines: dict[Location, str], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         close = difflib.get_close_matches(str(location[-1]), known, 1)
-        text = f"unknown key{f'; did you mean {close[0]!r}?' if close else ''} Known here: {', '.join(known)}"
+        text = f"unknown key{f'; did you mean {close[0]!r}?' if close else ''}"
+        text += f" Known here: {', '.join(known)}" if known else ""
     elif "input" in error and not isinstance(error["input"], dict | list | BaseModel):
         text += f" (found {error['input']!r})"
     place = where if where.startswith("--set") else f"{path}, {where}"
@@ -161,7 +173,7 @@ def _in_document(location: Location, lines: dict[Location, str]) -> tuple[Locati
     """The key as the user wrote it (without pydantic's own steps, such as a union's tag), and where it stands."""
     shown: Location = ()
     for index, part in enumerate(location):
-        tag = location[:1] == ("data",) and index == 1 and part in FAMILIES
+        tag = location[:1] == ("data",) and index == 1 and part in (*FAMILIES, OUTSIDE)
         if (*shown, part) in lines or (index == len(location) - 1 and isinstance(part, str) and not tag):
             shown = (*shown, part)
     within = [place for at, place in lines.items() if at[: len(shown)] == shown and place.startswith("--set")]
@@ -182,6 +194,8 @@ def _known_keys(location: Location) -> list[str]:
             continue
         if isinstance(model, list):
             family = location[location.index(part) + 1] if location.index(part) + 1 < len(location) else None
+            if family == OUTSIDE:
+                return []
             model = next((m for m in model if m.model_fields["family"].default == family), model[0])
     return list(model.model_fields)
 

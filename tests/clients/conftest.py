@@ -19,6 +19,7 @@ import hashlib, json, sys
 from clients.exact import bits, digest, exact_sum
 from clients.work import tuning
 from clients.data import loaders as data
+from clients.work.rules import RULES
 from clients.work.site import open_site
 from clients.models import tiny_gpt2
 from clients.settings import Settings, TuningSpec
@@ -30,7 +31,8 @@ folder = tiny_gpt2.folder_of(settings.model.tiny, site.manifest.public)
 facts = {"cache": str(folder), "base": site.model.digest}
 for kind in ("plain", "sign_fixed"):
     for batch in ("full", 2):
-        tuned = tuning.tune(site.model, shard, kind, TuningSpec(steps=4, batch=batch), 11)
+        signs = RULES[kind].signs(11, site.model.layout.size)
+        tuned = tuning.tune(site.model, shard, kind, TuningSpec(steps=4, batch=batch), 11, signs)
         facts[f"{kind}/{batch}"] = [digest.of_array(tuned.vector), tuned.recipe]
 for name in ("model.safetensors", "tokenizer.json"):
     facts[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()

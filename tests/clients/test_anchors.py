@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 
 from clients.data.dataset import Example
 from clients.errors import InputError
-from clients.jobs import Site, Wants, assign_job, perform, tune_job
+from clients.jobs import assign_job, perform, tune_job
 from clients.models.flat import BaseModel
 from clients.work import anchors
+from clients.work.contributions import Wanted
+from clients.work.site import Site
 
 CLIENTS = ("u0", "u3", "u5", "u6")
 
@@ -70,8 +72,8 @@ def test_fewer_public_examples_than_anchors_are_refused() -> None:
 
 def test_anchors_of_a_model_are_the_means_of_what_is_nearest_to_them(site: Site) -> None:
     """k-means has come to rest; features one example at a time."""
-    rows = np.array([site.model.features([example]) for example in site.dataset.public], dtype=np.float64)
-    found = anchors.anchors(site.model, site.dataset.public, 4, site.settings.seed)
+    rows = np.array([site.model.features([example]) for example in site.manifest.public], dtype=np.float64)
+    found = anchors.anchors(site.model, site.manifest.public, 4, site.settings.seed)
     nearest = np.array([np.argmin([np.sum((row - point) ** 2) for point in found]) for row in rows])
     assert set(nearest) == {0, 1, 2, 3}
     for k in range(4):
@@ -81,25 +83,28 @@ def test_anchors_of_a_model_are_the_means_of_what_is_nearest_to_them(site: Site)
 @pytest.mark.parametrize("count", [2, 5])
 def test_numbers_in_replies_are_a_clients_own(site: Site, count: int) -> None:
     """The same from any cohort, from tuning and from asking, and from a site that makes its anchors again."""
-    at = anchors.anchors(site.model, site.dataset.public, count, site.settings.seed)
+    at = anchors.anchors(site.model, site.manifest.public, count, site.settings.seed)
     right = {}
-    for client in site.dataset.clients:
-        rows = [site.model.features([example]).astype(np.float64) for example in site.dataset.shard(client).train]
+    for client in site.manifest.clients:
+        rows = [site.model.features([example]).astype(np.float64) for example in site.shard(client).train]
         near = [int(np.argmin([np.sum((row - point) ** 2) for point in at])) for row in rows]
         right[client] = min(range(count), key=lambda k: (-near.count(k), k))
     assert len(set(right.values())) > 1
     told = perform(site, assign_job(CLIENTS, count), {}).facts
     assert told["anchors"] == {client: right[client] for client in CLIENTS}
     assert (told["gradient_steps"], told["client_tunings"]) == (0, 0)
-    wants = Wants(anchors=(count, 7))
+    wants = [Wanted(what="anchor", value=count), Wanted(what="anchor", value=7)]
     fresh = replace(site, anchors={})
     for cohort in (CLIENTS, CLIENTS[:1], CLIENTS[:0:-1]):
-        tunings: dict[str, Any] = perform(fresh, tune_job(cohort, "plain", wants), {}).facts["tunings"]
-        assert {client: tunings[client]["anchors"][str(count)] for client in cohort} == {c: right[c] for c in cohort}
-        assert all(set(one["anchors"]) == {str(count), "7"} for one in tunings.values())
+        arrays = perform(fresh, tune_job(cohort, "plain", wants), {}).arrays
+        assert {client: arrays[f"anchor-{count}/{client}"].tolist() for client in cohort} == {c: [right[c]] for c in cohort}
+        assert set(arrays) == {f"anchor-{each}/{client}" for each in (count, 7) for client in cohort}
+        assert {(array.dtype, array.shape) for array in arrays.values()} == {(np.dtype(np.int64), (1,))}
     assert set(fresh.anchors) == {count, 7}
-    assert "anchors" not in perform(site, tune_job(["u1"], "plain", Wants()), {}).facts["tunings"]["u1"]
-    assert Wants(anchors=(3, 8)) | Wants(anchors=(5, 8)) == Wants(anchors=(3, 5, 8))
+    reply = perform(site, tune_job(["u1"], "plain", []), {})
+    assert (reply.arrays, reply.error) == ({}, None)
+    three, five, eight = (Wanted(what="anchor", value=value) for value in (3, 5, 8))
+    assert {three, eight} | {five, Wanted(what="anchor", value=8)} == {three, five, eight}
 
 
 def test_too_few_public_examples_are_a_reply(site: Site) -> None:

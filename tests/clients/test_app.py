@@ -1,6 +1,6 @@
 """A Flower node that has data of its own: its config says where."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def settings(site: Site, write_lines: Write) -> Settings:
 
 
 @pytest.fixture
-def asked(identity: None, settings: Settings) -> Iterator[Callable[..., Reply]]:
+def asked(identity: None, settings: Settings) -> Callable[..., Reply]:
     """Asks a node with some config to tune clients."""
 
     def ask(clients: list[str], config: dict[str, Any], sent: Settings = settings) -> Reply:
@@ -50,7 +50,7 @@ def asked(identity: None, settings: Settings) -> Iterator[Callable[..., Reply]]:
         context = Context(1, 1, node_config=config, state=RecordDict(), run_config={})
         return decode_reply(do(Message(content, 1, "train.tune"), context).content)
 
-    yield ask
+    return ask
 
 
 def test_a_node_serves_the_clients_of_its_own_file(

@@ -10,9 +10,11 @@ import torch
 from clients.app import decode_job, decode_reply, encode_arrays, encode_job, encode_reply
 from clients.data.dataset import Shard
 from clients.exact import bits
-from clients.jobs import Served, Site, open_site, perform, probe_job, score_job
+from clients.jobs import perform, probe_job, score_job
 from clients.settings import Settings
 from clients.work.probing import outcomes, probe
+from clients.work.served import BASE, Ensemble, Masked, Own
+from clients.work.site import Site, open_site
 
 DIGITS = {
     "family": "images",
@@ -44,7 +46,7 @@ def plain(site: Site, theta: np.ndarray, examples: Sequence[Any]) -> np.ndarray:
 
 def expected(site: Site, thetas: Sequence[np.ndarray], examples: Sequence[Any]) -> list[list[float]]:
     probabilities = sum(plain(site, theta, examples) for theta in thetas) / len(thetas)
-    labels = next(iter(site.dataset.label_sets.values())).labels
+    labels = next(iter(site.manifest.label_sets.values())).labels
     right = [labels.index(example.answer) for example in examples]
     confidence = [row[label] for row, label in zip(probabilities, right, strict=True)]
     return [confidence, [float(max(row) == own) for row, own in zip(probabilities, confidence, strict=True)]]
@@ -64,19 +66,19 @@ def test_every_way_to_serve_is_probed_on_both_parts(pictures: Site) -> None:
     factors = random.uniform(0.1, 2, len(bounds) - 1).astype(np.float32)
     spread = np.repeat(factors, np.diff(bounds))
     ways = [
-        (Served("a", 0.5, bits.pack(mask), factors), [theta0 + np.float32(0.5) * mask * (spread * a)]),
-        (Served(own=own), [theta0 + own]),
-        (Served("b", scale=-1.0, start="a"), [theta0 + a - b]),
-        (Served(together=("a", "b")), [theta0 + a, theta0 + b]),
+        (Masked("a", 0.5, bits.pack(mask), factors), [theta0 + np.float32(0.5) * mask * (spread * a)]),
+        (Own(own), [theta0 + own]),
+        (Masked("b", scale=-1.0, start="a"), [theta0 + a - b]),
+        (Ensemble(("a", "b")), [theta0 + a, theta0 + b]),
     ]
-    clients = pictures.dataset.clients
+    clients = pictures.manifest.clients
     job = probe_job([(client, served) for client, (served, _) in zip(clients, ways, strict=True)])
     assert (job.kind, job.shared) == ("probe", ("a", "b"))
     reply = perform(pictures, job, {"a": a, "b": b})
     assert reply.error is None
     assert sorted(reply.arrays) == sorted(f"{part}/{client}" for part in ("train", "validation") for client in clients)
     for client, (_, thetas) in zip(clients, ways, strict=True):
-        shard = pictures.dataset.shard(client)
+        shard = pictures.shard(client)
         for part in ("train", "validation"):
             found = reply.arrays[f"{part}/{client}"]
             assert found.dtype == np.float64
@@ -87,14 +89,14 @@ def test_every_way_to_serve_is_probed_on_both_parts(pictures: Site) -> None:
 
 
 def test_a_probe_and_a_score_agree(pictures: Site) -> None:
-    served = [(client, Served()) for client in pictures.dataset.clients]
+    served = [(client, BASE) for client in pictures.manifest.clients]
     probed, scored = (perform(pictures, make(served), {}) for make in (probe_job, score_job))
     means = [probed.arrays[f"validation/{client}"][1].mean() for client, _ in served]
     assert [[mean] for mean in means] == scored.facts["scores"]
 
 
 def test_free_text_scores_its_probability_and_a_missing_part_is_empty(site: Site) -> None:
-    shard = site.dataset.shard("u1")
+    shard = site.shard("u1")
     probed = probe(site.model, shard)
     assert probed["validation"].shape == (2, 0)
     assert probed["train"].shape == (2, 3)
@@ -106,7 +108,7 @@ def test_free_text_scores_its_probability_and_a_missing_part_is_empty(site: Site
 
 def test_a_probe_travels_as_a_message(site: Site) -> None:
     """A part without examples keeps its shape."""
-    job = probe_job([("u1", Served("d", scale=0.5))])
+    job = probe_job([("u1", Masked("d", scale=0.5))])
     shared = {"d": np.full(site.model.layout.size, 0.01, dtype=np.float32)}
     sent, arrays, _ = decode_job(encode_job(job, encode_arrays(shared), "{}"))
     near, far = perform(site, job, shared), decode_reply(encode_reply(perform(site, sent, arrays)))
@@ -118,5 +120,5 @@ def test_a_probe_travels_as_a_message(site: Site) -> None:
 
 
 def test_a_probe_that_cannot_be_done_is_a_reply(site: Site) -> None:
-    reply = perform(site, probe_job([("nobody", Served())]), {})
+    reply = perform(site, probe_job([("nobody", BASE)]), {})
     assert "nobody" in str(reply.error)

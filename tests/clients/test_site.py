@@ -1,6 +1,6 @@
 """What one process holds open: few data sets, one model that seeds share, and sites over private data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def changed(tiny_settings: Settings) -> Changed:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the loaders, in the order in which they were called."""
     called: list[str] = []
     for name, module in (("data", data), ("model", models)):
@@ -39,7 +39,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             return _whole(*args)
 
         monkeypatch.setattr(module, "load", load)
-    yield called
+    return called
 
 
 def test_three_seeds_load_their_model_once(changed: Changed, opened: list[str], cache: object) -> None:
@@ -79,12 +79,14 @@ def test_equal_settings_are_one_site(changed: Changed, opened: list[str], cache:
 def test_another_model_takes_the_place_of_the_one_that_is_held(changed: Changed, opened: list[str], cache: object) -> None:
     here, tiny = Process(), changed().model
     first = here.site(changed())
-    for number, model in enumerate(({"tune": "all"}, {"tiny": tiny.tiny.model_dump() | {"seed": 5}}, {}), 2):
+    digests = []
+    for number, model in enumerate(({"tiny": tiny.tiny.model_dump() | {"seed": 5}}, {"tune": "all"}, {}), 2):
         site = here.site(changed(model=tiny.model_dump() | model))
         assert opened.count("model") == number
-        assert site.model is not first.model
-        assert site.model.spec == tiny.model_copy(update={}) if not model else site.model.spec != tiny
-    assert site.model.digest == first.model.digest
+        assert here._sites == [site]
+        digests.append((site.model.digest == first.model.digest, site.model.layout == first.model.layout))
+    assert digests == [(False, True), (True, False), (True, True)]
+    assert opened.count("data") == 1
 
 
 def test_what_decides_a_model(changed: Changed, cache: object) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from clients.exact import bits
-from clients.jobs import Job, Served, Site, perform, score_job, train_job
+from clients.jobs import Job, perform, score_job, train_job
 from clients.work import scoring
 from clients.work.pooled import Term, Training, train
+from clients.work.served import BASE, Ensemble, Linear, Masked, Mix
+from clients.work.site import Site
 
 TRAINING = Training(
     terms=(Term(clients=("u4", "u1")), Term(clients=("u6", "u1"), weight=0.5)), steps=2, batch=3, salient=0.5
@@ -34,7 +35,7 @@ def test_train(site: Site, start: str | None) -> None:
     assert reply.error is None
     settings = site.settings
     at = shared(site)[start] if start else None
-    expected = train(site.model, site.dataset, TRAINING, settings.tuning, settings.seed, at)
+    expected = train(site.model, site.source, TRAINING, settings.tuning, settings.seed, at)
     assert reply.arrays["vector"].tobytes() == expected.vector.tobytes()
     counted = {key: reply.facts[key] for key in ("gradient_steps", "parallel_steps", "client_tunings", "tokens")}
     assert counted == {"gradient_steps": 5, "parallel_steps": 5, "client_tunings": 3, "tokens": expected.tokens}
@@ -42,14 +43,14 @@ def test_train(site: Site, start: str | None) -> None:
 
 def score_at(site: Site, client: str, added: np.ndarray) -> float:
     site.model.assign(site.model.theta0.numpy() + added)
-    value = scoring.score(site.model, site.dataset.shard(client))
+    value = scoring.score(site.model, site.shard(client))
     site.model.reset()
     return value
 
 
 def test_start_is_added_as_it_is(site: Site) -> None:
     vectors = shared(site)
-    job = score_job([("u1", Served("b", start="a")), ("u2", Served(start="c"))], scales=[0.0, -0.5, 1.0])
+    job = score_job([("u1", Masked("b", start="a")), ("u2", Masked(start="c"))], scales=[0.0, -0.5, 1.0])
     assert job.shared == ("a", "b", "c")
     reply = perform(site, travelled(job), vectors)
     one = [score_at(site, "u1", vectors["a"] + scale * vectors["b"]) for scale in (0.0, np.float32(-0.5), 1.0)]
@@ -59,17 +60,17 @@ def test_start_is_added_as_it_is(site: Site) -> None:
     assert reply.facts["evaluations"] == 6
 
 
-def test_an_anchor_makes_the_model_linear(site: Site) -> None:
-    """Anchor a, displacement b + scale · c; served plainly, the same sum scores otherwise."""
+def test_around_a_direction_the_model_is_linear(site: Site) -> None:
+    """Around a, displacement b + scale · c; served plainly, the same sum scores otherwise."""
     vectors = {name: vector / 3 for name, vector in shared(site).items()}
-    job = score_job([("u1", Served("c", start="b", anchor="a")), ("u2", Served("c", anchor="a"))], scales=[0.0, -0.5])
+    job = score_job([("u1", Linear("c", "a", start="b")), ("u2", Linear("c", around="a"))], scales=[0.0, -0.5])
     assert job.shared == ("a", "b", "c")
     reply = perform(site, travelled(job), vectors)
 
     def expected(client: str, displacement: np.ndarray) -> float:
         site.model.assign(site.model.theta0.numpy() + vectors["a"])
         with site.model.linear(torch.from_numpy(displacement)):
-            value = scoring.score(site.model, site.dataset.shard(client))
+            value = scoring.score(site.model, site.shard(client))
         site.model.reset()
         return value
 
@@ -79,17 +80,17 @@ def test_an_anchor_makes_the_model_linear(site: Site) -> None:
     other = [score_at(site, "u2", vectors["a"]), expected("u2", half)]
     np.testing.assert_allclose(reply.facts["scores"][1], other, rtol=1e-4)
     assert one[1] != pytest.approx(score_at(site, "u1", vectors["a"] + vectors["b"] + half), rel=1e-3)
-    training = train_job(TRAINING, "b", "a")
+    training = train_job(TRAINING, "b", around="a")
     assert sorted(training.shared) == ["a", "b"]
     reply = perform(site, travelled(training), vectors)
     s = site.settings
-    trained = train(site.model, site.dataset, TRAINING, s.tuning, s.seed, vectors["b"], vectors["a"])
+    trained = train(site.model, site.source, TRAINING, s.tuning, s.seed, vectors["b"], vectors["a"])
     assert reply.arrays["vector"].tobytes() == trained.vector.tobytes()
 
 
 def test_together_is_the_mean_probability(site: Site) -> None:
     vectors = shared(site)
-    job = score_job([("u3", Served(together=("c", "a"))), ("u3", Served("b"))])
+    job = score_job([("u3", Ensemble(("c", "a"))), ("u3", Masked("b"))])
     assert job.shared == ("a", "b", "c")
     reply = perform(site, travelled(job), vectors)
     assert reply.facts["scores"][0] == [
@@ -102,17 +103,18 @@ def test_together_is_the_mean_probability(site: Site) -> None:
 def test_mixed_is_the_weighted_sum_of_directions(site: Site) -> None:
     vectors = shared(site)
     mixed = (("c", 0.3), ("a", 0.7))
-    mask = np.arange(site.model.layout.size) % 3 == 0
-    job = score_job([("u3", Served(mixed=mixed)), ("u4", Served(scale=0.5, mask=bits.pack(mask), mixed=mixed))])
+    job = score_job([("u3", Mix(mixed)), ("u4", Mix(mixed))], scales=[1.0, 0.5])
     assert job.shared == ("a", "c")
     reply = perform(site, travelled(job), vectors)
     added = (0.3 * vectors["c"].astype(np.float64) + 0.7 * vectors["a"].astype(np.float64)).astype(np.float32)
-    assert reply.facts["scores"] == [[score_at(site, "u3", added)], [score_at(site, "u4", np.float32(0.5) * mask * added)]]
-    assert reply.facts["evaluations"] == 2
+    assert reply.facts["scores"] == [
+        [score_at(site, client, scale * added) for scale in (np.float32(1), np.float32(0.5))] for client in ("u3", "u4")
+    ]
+    assert reply.facts["evaluations"] == 4
 
 
 def test_a_vote_on_free_text_is_refused(site: Site) -> None:
-    job = score_job([("u3", Served(together=("c", "a"), vote=True))])
+    job = score_job([("u3", Ensemble(("c", "a"), vote=True))])
     assert "a vote needs labels to vote for" in str(perform(site, travelled(job), shared(site)).error)
 
 
@@ -120,5 +122,5 @@ def test_jobs_that_cannot_be_done_are_replies(site: Site) -> None:
     assert "'a'" in str(perform(site, train_job(TRAINING, "a"), {}).error)
     nobody = Training(terms=(Term(clients=("nobody",)),), steps=1, batch=1)
     assert "nobody" in str(perform(site, train_job(nobody), {}).error)
-    assert "'z'" in str(perform(site, score_job([("u1", Served(together=("a", "z")))]), shared(site)).error)
-    assert perform(site, score_job([("u1", Served())]), {}).facts["scores"] == [[score_at(site, "u1", np.float32(0))]]
+    assert "'z'" in str(perform(site, score_job([("u1", Ensemble(("a", "z")))]), shared(site)).error)
+    assert perform(site, score_job([("u1", BASE)]), {}).facts["scores"] == [[score_at(site, "u1", np.float32(0))]]

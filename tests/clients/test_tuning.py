@@ -13,6 +13,7 @@ from clients.models.language import LanguageModel
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import LoraSpec, TuningSpec
 from clients.work import tuning
+from clients.work.rules import RULES
 from clients.work.site import Site
 
 KINDS = ("plain", "sign_fixed")
@@ -64,6 +65,11 @@ def rows_seen(model: LanguageModel, shard: Shard, spec: TuningSpec, seed: int) -
     return seen
 
 
+def tuned_by(kind: str, site: Site, shard: Shard, spec: TuningSpec, seed: int) -> tuning.Tuned:
+    """What the rule of that name makes of a shard."""
+    return tuning.tune(site.model, shard, kind, spec, seed, RULES[kind].signs(seed, site.model.layout.size))
+
+
 def numbered(client: str, examples: int, word: str = "item") -> Shard:
     return Shard(client, tuple(Example(f"{word} {i}:", f"value {i}") for i in range(examples)))
 
@@ -72,7 +78,7 @@ def numbered(client: str, examples: int, word: str = "item") -> Shard:
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_plain_fine_tuning_bit_for_bit(site: Site, kind: Any, batch: Any) -> None:
     spec, shard = TuningSpec(steps=6, batch=batch, lr=0.01, betas=(0.8, 0.95), eps=1e-6), site.shard("u2")
-    tuned = tuning.tune(site.model, shard, kind, spec, seed=5)
+    tuned = tuned_by(kind, site, shard, spec, 5)
     rows = rows_seen(site.model, shard, spec, 5) if batch == 2 else [[0, 1, 2]] * 6
     signs = bits.sign_vector(5, site.model.layout.size) if kind == "sign_fixed" else None
     expected = plain_tuning(site, shard, rows, spec, signs)
@@ -88,7 +94,7 @@ def test_sign_fixed_vectors_obey_the_signs(site: Site, seed: int) -> None:
     moved = np.zeros(site.model.layout.size, dtype=bool)
     for client in site.manifest.clients:
         spec = TuningSpec(steps=5, batch=2)
-        vector = tuning.tune(site.model, site.shard(client), "sign_fixed", spec, seed).vector
+        vector = tuned_by("sign_fixed", site, site.shard(client), spec, seed).vector
         assert (vector * signs >= 0).all()
         assert 0.3 < (vector != 0).mean() < 0.9
         moved |= vector != 0
@@ -99,7 +105,7 @@ def test_sign_fixed_vectors_obey_the_signs(site: Site, seed: int) -> None:
 def test_other_processes_give_the_same_bits(site: Site, elsewhere: list[dict[str, Any]]) -> None:
     for kind in KINDS:
         for batch in ("full", 2):
-            tuned = tuning.tune(site.model, site.shard("u3"), kind, TuningSpec(steps=4, batch=batch), 11)
+            tuned = tuned_by(kind, site, site.shard("u3"), TuningSpec(steps=4, batch=batch), 11)
             here = [digest.of_array(tuned.vector), tuned.recipe]
             assert [facts[f"{kind}/{batch}"] for facts in elsewhere] == [here, here]
 
@@ -187,11 +193,11 @@ def test_a_batch_as_large_as_the_shard_is_the_shard_in_order(site: Site, batch: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_model_is_left_at_its_pretrained_values(site: Site, kind: Any) -> None:
-    tuned = tuning.tune(site.model, site.shard("u0"), kind, TuningSpec(steps=2), 1)
+    tuned = tuned_by(kind, site, site.shard("u0"), TuningSpec(steps=2), 1)
     assert torch.equal(site.model.flat, site.model.theta0)
     site.model.assign(site.model.theta0.numpy() + 1)  # what an earlier client may leave behind has no part in it
     site.model.grad.fill_(float("nan"))
-    again = tuning.tune(site.model, site.shard("u0"), kind, TuningSpec(steps=2), 1)
+    again = tuned_by(kind, site, site.shard("u0"), TuningSpec(steps=2), 1)
     assert again.vector.tobytes() == tuned.vector.tobytes()
 
 

@@ -1,5 +1,6 @@
 """What the server keeps: a function of who is in it, and nothing of who has left."""
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,25 +15,30 @@ from updates import BOUNDS, SEED, reply, vector
 from clients.errors import InputError
 from clients.exact import bits
 from clients.jobs import Reply
-from strategies.state.cluster_sums import Additive
-from strategies.state.kept import Keeps, Kept
+from strategies.state.affinity import Features, Gram
+from strategies.state.cluster_sums import ClusterSums
+from strategies.state.kept import Kept
+from strategies.state.masks import Counts, Masks, Sizes, masked
+from strategies.state.part import Part
+from strategies.state.sum import Sum
+from strategies.state.vectors import EveryVector, Vectors
 
-ADDITIVE = (
-    Additive(of="vectors", clusters=2),
-    Additive(of="dropped", share=0.5),
-    Additive(of="votes", clusters=3, share=0.5),
-    Additive(of="votes", clusters=3, share=0.5, by="anchor"),
-    Additive(of="vectors", clusters=2, by="anchor"),
+SUMS = (
+    ClusterSums("vectors", 2),
+    ClusterSums("dropped", share=0.5),
+    ClusterSums("votes", 3, 0.5),
+    ClusterSums("votes", 3, 0.5, "anchor"),
+    ClusterSums("vectors", 2, by="anchor"),
 )
-EVERYTHING = Keeps(
-    sum=True, masks=(0.5, 1.0), counts=(1.0,), vectors=True, features=True, gram=True, additive=ADDITIVE, cached_vectors=True
-)
+EVERYTHING: tuple[Part, ...] = (
+    Sum(), *masked(0.5), *masked(1.0), Counts(1.0), Vectors(), Features(), Gram(), *SUMS, EveryVector()
+)  # fmt: skip
 NAMES = ("a", "b", "c", "d", "e")
 Make = Callable[..., Kept]
 
 
 def forget(kept: Kept, client: str) -> None:
-    kept.subtract(client, reply((client,), kept.keeps))
+    kept.subtract(client, reply((client,), kept.declared))
     kept.erase(client)
 
 
@@ -68,13 +74,13 @@ def test_cohorts_and_single_clients_give_the_same_state(make_kept: Make) -> None
 def test_each_part_is_in_the_digest(make_kept: Make) -> None:
     kept = make_kept(EVERYTHING)
     kept.absorb(reply(NAMES, EVERYTHING))
-    parts = [Keeps(), Keeps(sum=True), Keeps(masks=(0.5,)), Keeps(masks=(1.0,)), Keeps(counts=(1.0,)), Keeps(vectors=True),
-             Keeps(features=True), Keeps(gram=True), *(Keeps(additive=(part,)) for part in ADDITIVE)]  # fmt: skip
-    assert len({kept.digest(part) for part in parts}) == len(parts)
-    before = kept.digest(Keeps(masks=(0.5,)))
-    path = kept.folder / "masks-0.5" / "b.bits"
+    parts = [(), *((part,) for part in EVERYTHING if part != EveryVector()), masked(0.5), masked(1.0)]
+    assert len({kept.digest(part) for part in parts}) == len(parts) == 16
+    assert kept.digest((EveryVector(),)) == kept.digest(())  # at hand, but no part of a state
+    before = kept.digest(masked(0.5))
+    path = kept.folder / "clients" / "masks-0.5" / "b.bits"
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-    assert kept.digest(Keeps(masks=(0.5,))) != before
+    assert kept.digest(masked(0.5)) != before
 
 
 def test_forgetting_leaves_no_file_and_no_entry(make_kept: Make) -> None:
@@ -85,43 +91,44 @@ def test_forgetting_leaves_no_file_and_no_entry(make_kept: Make) -> None:
     kept.save()
     assert not [path for path in kept.folder.rglob("*") if path.name.startswith("c.")]
     assert '"c"' not in (kept.folder / "members.json").read_text()
-    assert all("c" not in pair for pair in kept.products)
+    assert all("c" not in pair for pair in kept[Gram()].products)
 
 
 def test_directions_by_hand(make_kept: Make) -> None:
-    keeps = Keeps(sum=True, counts=(1.0,))
-    kept = make_kept(keeps)
-    kept.absorb(reply(("a", "b", "c"), keeps))
+    parts = (Sum(), Counts(1.0))
+    kept = make_kept(parts)
+    kept.absorb(reply(("a", "b", "c"), parts))
     stack = np.array([vector(client) for client in "abc"], dtype=np.float64)
     stack = np.rint(stack * 2**32) / 2**32
     np.testing.assert_array_equal(kept.direction("mean"), (stack.sum(0) / 3).astype(np.float32))
     counts = (stack != 0).sum(0)
     expected = np.where(counts > 0, stack.sum(0) / np.maximum(counts, 1), 0).astype(np.float32)
-    np.testing.assert_array_equal(kept.direction("counts/1"), expected)
+    np.testing.assert_array_equal(kept.direction("counts-1"), expected)
     np.testing.assert_array_equal(kept.direction("signs"), bits.sign_vector(SEED, BOUNDS[-1]))
     forget(kept, "b")
     np.testing.assert_array_equal(kept.direction("mean"), (stack[[0, 2]].sum(0) / 2).astype(np.float32))
 
 
 def test_gram_is_the_matrix_of_inner_products(make_kept: Make) -> None:
-    keeps = Keeps(gram=True)
-    kept = make_kept(keeps, "plain")
-    kept.absorb(reply(("b", "a"), keeps, "plain"))
-    kept.absorb(reply(("c",), keeps, "plain"))
+    parts = (Gram(),)
+    kept = make_kept(parts, "plain")
+    kept.absorb(reply(("b", "a"), parts, "plain"))
+    kept.absorb(reply(("c",), parts, "plain"))
+    assert len(list((kept.folder / "clients" / "vectors").iterdir())) == 3
     kept.seal()
     stack = np.array([vector(client, "plain") for client in "abc"], dtype=np.float64)
-    np.testing.assert_allclose(kept.gram(["a", "b", "c"]), stack @ stack.T, rtol=1e-12)
-    assert not (kept.folder / "vectors").exists()
+    np.testing.assert_allclose(kept[Gram()].matrix(["a", "b", "c"]), stack @ stack.T, rtol=1e-12)
+    assert not (kept.folder / "clients" / "vectors").exists()
 
 
 def test_a_vector_that_differs_in_one_bit_is_not_subtracted(make_kept: Make) -> None:
     kept = make_kept(EVERYTHING)
     kept.absorb(reply(("a", "b"), EVERYTHING))
-    before, again = kept.total.digest(), reply(("a",), EVERYTHING)
+    before, again = kept[Sum()].total.digest(), reply(("a",), EVERYTHING)
     again.arrays["sum"][3] += 1
     with pytest.raises(InputError, match="client a: the task vector derived again differs"):
         kept.subtract("a", again)
-    assert kept.total.digest() == before
+    assert kept[Sum()].total.digest() == before
 
 
 def wrong_digest(good: object) -> object:
@@ -140,93 +147,131 @@ def wrong_digest(good: object) -> object:
     ],
 )
 def test_updates_that_were_not_asked_for_are_refused(make_kept: Make, spoil: Callable, message: str) -> None:  # type: ignore[type-arg]
-    keeps = Keeps(sum=True, masks=(1.0,))
-    kept = make_kept(keeps)
-    kept.absorb(reply(("old",), keeps))
-    before = kept.digest(keeps)
+    parts = (Sum(), *masked(1.0))
+    kept = make_kept(parts)
+    kept.absorb(reply(("old",), parts))
+    before = kept.digest(parts)
     with pytest.raises(InputError, match=message):
-        kept.absorb(spoil(reply(("a",), keeps)))
-    assert kept.digest(keeps) == before
+        kept.absorb(spoil(reply(("a",), parts)))
+    assert kept.digest(parts) == before
 
 
 def placed(anchors: object) -> Callable[[Reply], Reply]:
-    """Says this of a client's anchors, or nothing."""
+    """Says this of a client's anchors by how many there are, or nothing."""
 
     def spoil(good: Reply) -> Reply:
-        told = {key: value for key, value in good.facts["tunings"]["a"].items() if key != "anchors"}
-        return replace(good, facts={"tunings": {"a": told | ({"anchors": anchors} if anchors is not None else {})}})
+        arrays = {key: value for key, value in good.arrays.items() if not key.startswith("anchor")}
+        told = {f"anchor-{count}/a": np.array([number]) for count, number in dict(anchors or {}).items()}  # type: ignore[call-overload]
+        return replace(good, arrays=arrays | told)
 
     return spoil
 
 
 @pytest.mark.parametrize(
-    "anchors", [None, {}, [1], {"3": 1}, {"2": 0, "3": 3}, {"2": -1, "3": 0}, {"2": 0, "3": True}, {"2": 0, "3": 1.0}]
+    ("anchors", "message"),
+    [
+        (None, r"an update for a has nothing as anchor-2/a, expected int64 \(1,\)"),
+        ({}, r"an update for a has nothing as anchor-2/a, expected int64 \(1,\)"),
+        ({"2": [1]}, r"an update for a has int64 \(1, 1\) as anchor-2/a, expected int64 \(1,\)"),
+        ({"3": 1}, r"an update for a has nothing as anchor-2/a, expected int64 \(1,\)"),
+        ({"2": 1}, r"an update for a has nothing as anchor-3/a, expected int64 \(1,\)"),
+        ({"2": 0, "3": 3}, r"client a: says 3 of the anchors it is nearest to, expected 0 to 2"),
+        ({"2": 2, "3": 0}, r"client a: says 2 of the anchors it is nearest to, expected 0 to 1"),
+        ({"2": -1, "3": 0}, r"client a: says -1 of the anchors it is nearest to, expected 0 to 1"),
+        ({"2": 0, "3": True}, r"an update for a has bool \(1,\) as anchor-3/a, expected int64 \(1,\)"),
+        ({"2": 0, "3": 1.0}, r"an update for a has float64 \(1,\) as anchor-3/a, expected int64 \(1,\)"),
+    ],
 )
-def test_a_number_of_no_anchor_is_refused(make_kept: Make, anchors: object) -> None:
-    keeps = Keeps(additive=ADDITIVE[-2:])
-    assert keeps.wants().anchors == (2, 3)
-    kept = make_kept(keeps)
-    with pytest.raises(InputError, match=r"client a: says .* nearest to, expected 0 to 1 for 2, 0 to 2 for 3"):
-        kept.absorb(placed(anchors)(reply(("a",), keeps)))
-    assert (kept.members, kept.sums[ADDITIVE[-1]].counts) == ({}, {})
-    kept.absorb(placed({"2": 1, "3": 2})(reply(("a",), keeps)))
-    assert (kept.cluster("a", 2, "anchor"), kept.cluster("a", 3, "anchor")) == (1, 2)
-    assert {additive.name: sums.counts for additive, sums in kept.sums.items()} == {
+def test_a_number_of_no_anchor_is_refused(make_kept: Make, anchors: object, message: str) -> None:
+    votes, vectors = parts = SUMS[-2:]
+    kept = make_kept(parts)
+    assert [wanted.key for wanted in kept.wants()] == ["anchor-2", "anchor-3", "vector"]
+    with pytest.raises(InputError, match=message):
+        kept.absorb(placed(anchors)(reply(("a",), parts)))
+    assert (kept.members, kept[vectors].counts, kept[votes].counts) == ({}, {}, {})
+    kept.absorb(placed({"2": 1, "3": 2})(reply(("a",), parts)))
+    assert (kept[vectors].cluster("a"), kept[votes].cluster("a")) == (1, 2)
+    assert {part.name: kept[part].counts for part in parts} == {
         "vectors-2-1.0-anchor": {1: 1},
         "votes-3-0.5-anchor": {2: 1},
     }
-    with pytest.raises(InputError, match="of the anchors it is nearest to, expected nothing"):
-        make_kept(Keeps(sum=True)).absorb(placed({"2": 1})(reply(("a",), Keeps(sum=True))))
 
 
-def test_numbers_of_anchors_are_state_and_are_checked_when_read(make_kept: Make) -> None:
-    keeps = Keeps(additive=ADDITIVE[-1:])
-    one, other = make_kept(keeps), make_kept(keeps)
+def test_a_number_of_an_anchor_that_was_not_asked_for_is_not_recorded(make_kept: Make) -> None:
+    parts = (Sum(),)
+    kept, asked = make_kept(parts), make_kept(parts)
+    kept.absorb(placed({"2": 1})(reply(("a",), parts)))
+    asked.absorb(reply(("a",), parts))
+    assert kept.members == asked.members
+    assert "anchors" not in kept.members["a"]
+    assert kept.digest(parts) == asked.digest(parts)
+
+
+@pytest.mark.parametrize("told", ['"2": 2', '"2": -1', '"2": true', '"2": 0.0', '"3": 0'])
+def test_numbers_of_anchors_are_state_and_are_checked_when_read(make_kept: Make, told: str) -> None:
+    parts = SUMS[-1:]
+    one, other = make_kept(parts), make_kept(parts)
     for kept, number in ((one, 0), (other, 1)):
-        kept.absorb(placed({"2": number})(reply(("a",), keeps)))
-    assert one.digest(keeps) != other.digest(keeps)
-    assert one.digest(Keeps()) == other.digest(Keeps())
+        kept.absorb(placed({"2": number})(reply(("a",), parts)))
+    assert one.digest(parts) != other.digest(parts)
+    assert one.digest(()) == other.digest(())
     one.save()
     path = one.folder / "members.json"
-    path.write_text(path.read_text().replace('"2": 0', '"2": 2'))
-    with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor"):
-        Kept.load(one.folder, "sign_fixed", BOUNDS, keeps, SEED)
+    path.write_text(path.read_text().replace('"2": 0', told))
+    with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor of 2"):
+        Kept.load(one.folder, "sign_fixed", BOUNDS, parts, SEED)
+
+
+@pytest.mark.parametrize("told", ["[0]", "0", "null"])
+def test_anchors_that_are_no_numbers_by_count_are_refused(make_kept: Make, told: str) -> None:
+    parts = SUMS[-1:]
+    kept = make_kept(parts)
+    kept.absorb(placed({"2": 0})(reply(("a",), parts)))
+    kept.save()
+    path = kept.folder / "members.json"
+    members = json.loads(path.read_text())
+    members["a"]["anchors"] = json.loads(told)
+    path.write_text(json.dumps(members))
+    with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor of 2"):
+        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
 
 
 def test_a_vector_against_the_signs_is_refused(make_kept: Make) -> None:
-    keeps = Keeps(sum=True)
+    parts = (Sum(),)
     with pytest.raises(InputError, match="client a: its task vector goes against the shared signs"):
-        make_kept(keeps).absorb(reply(("a",), keeps, "plain"))
+        make_kept(parts).absorb(reply(("a",), parts, "plain"))
 
 
 def test_storage_is_the_bytes_of_the_files_a_strategy_needs(make_kept: Make) -> None:
-    keeps = Keeps(sum=True, masks=(0.5, 1.0))
-    kept = make_kept(keeps)
-    kept.absorb(reply(NAMES, keeps))
+    parts = (Sum(), *masked(0.5), *masked(1.0))
+    kept = make_kept(parts)
+    kept.absorb(reply(NAMES, parts))
     kept.save()
     size = {path: path.stat().st_size for path in kept.folder.rglob("*") if path.is_file()}
-    assert kept.storage(Keeps(sum=True)) == size[kept.folder / "sum.safetensors"]
+    assert kept.storage((Sum(),)) == size[kept.folder / "sum.safetensors"]
     half = sum(bytes_ for path, bytes_ in size.items() if path.parent.name in ("masks-0.5", "sizes-0.5"))
-    assert kept.storage(Keeps(masks=(0.5,))) == half
-    assert size[kept.folder / "masks-0.5" / "a.bits"] == 5  # 37 bits
+    assert kept.storage(masked(0.5)) == half
+    assert kept.storage((Masks(0.5),)) == 5 * len(NAMES)
+    assert kept.storage((Masks(0.5),)) + kept.storage((Sizes(0.5),)) == half
+    assert size[kept.folder / "clients" / "masks-0.5" / "a.bits"] == 5  # 37 bits
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]"])
 def test_damaged_state_is_one_clear_error(make_kept: Make, content: bytes) -> None:
-    keeps = Keeps(sum=True)
-    kept = make_kept(keeps)
-    kept.absorb(reply(NAMES, keeps))
+    parts = (Sum(),)
+    kept = make_kept(parts)
+    kept.absorb(reply(NAMES, parts))
     kept.save()
     (kept.folder / "sum.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"sum\.safetensors"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, keeps, SEED)
+        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
 
 
 def test_a_sum_of_other_clients_is_refused(make_kept: Make) -> None:
-    keeps = Keeps(sum=True)
-    kept = make_kept(keeps)
-    kept.absorb(reply(NAMES, keeps))
+    parts = (Sum(),)
+    kept = make_kept(parts)
+    kept.absorb(reply(NAMES, parts))
     kept.save()
     (kept.folder / "members.json").write_text('{"a": {"digest": "", "recipe": "", "steps": 3}}')
-    with pytest.raises(InputError, match="holds 5 vectors of 37 parameters, expected 1 of 37"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, keeps, SEED)
+    with pytest.raises(InputError, match=r"sum\.safetensors: damaged: 5 vectors of 37 entries, expected 1 of 37"):
+        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)

@@ -1,7 +1,8 @@
 """Made-up updates of clients, so that the server can be tested without a model."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,17 +10,18 @@ from hypothesis import strategies as st
 from clients.exact import bits, digest
 from clients.exact.exact_sum import to_grid
 from clients.jobs import Reply
-from strategies.state.kept import Keeps
+from strategies.state.kept import Kept
+from strategies.state.part import Part
 
 SIZE, SEED = 37, 5  # not a multiple of 8
 BOUNDS = (0, 10, 37)
 
 
-def vector(client: str, kind: str = "sign_fixed") -> np.ndarray:
+def vector(client: str, rule: str = "sign_fixed") -> np.ndarray:
     """A client's task vector: random, a third of it zero, signs as tuned."""
     rng = np.random.default_rng([ord(letter) for letter in client])
     tau = rng.normal(scale=1e-3, size=SIZE).astype(np.float32)
-    if kind == "sign_fixed":
+    if rule == "sign_fixed":
         tau = np.abs(tau) * bits.sign_vector(SEED, SIZE)
     tau[rng.random(SIZE) < 1 / 3] = 0
     return tau
@@ -30,26 +32,28 @@ def anchor(client: str, count: int) -> int:
     return (ord(client[0]) // 2) % count
 
 
-def reply(clients: tuple[str, ...], keeps: Keeps, kind: str = "sign_fixed") -> Reply:
-    """What clients would send, written out plainly."""
-    arrays, wants = {}, keeps.wants()
-    vectors = {client: vector(client, kind) for client in clients}
+def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fixed") -> Reply:
+    """What clients would send, written out plainly; sum, vectors and features whether they are wanted or not."""
+    wants = Kept(Path("nowhere"), rule, BOUNDS, parts, SEED).wants()
+    masks = sorted({float(wanted.value or 0) for wanted in wants if wanted.what in ("mask", "size")})
+    counts = sorted({int(wanted.value or 0) for wanted in wants if wanted.what == "anchor"})
+    arrays = {}
+    vectors = {client: vector(client, rule) for client in clients}
     arrays["sum"] = np.sum([to_grid(tau) for tau in vectors.values()], axis=0)
     for client, tau in vectors.items():
-        for keep in wants.masks:
+        for keep in masks:
             mask = bits.largest_share(tau, keep)
-            arrays[f"mask/{keep:g}/{client}"] = bits.pack(mask)
+            named = repr(keep).removesuffix(".0")
+            arrays[f"mask-{named}/{client}"] = bits.pack(mask)
             kept = [np.abs(tau[a:b][mask[a:b]]) for a, b in itertools.pairwise(BOUNDS)]
             sizes = [entries.mean() if entries.size else 0 for entries in kept]
-            arrays[f"size/{keep:g}/{client}"] = np.array(sizes, dtype=np.float32)
+            arrays[f"size-{named}/{client}"] = np.array(sizes, dtype=np.float32)
+        for count in counts:
+            arrays[f"anchor-{count}/{client}"] = np.array([anchor(client, count)])
         arrays[f"vector/{client}"] = tau
         arrays[f"features/{client}"] = tau[:4]
     digests = {client: digest.of_array(to_grid(tau)) for client, tau in vectors.items()}
-    tunings = {
-        client: {"digest": found, "recipe": f"recipe {client}", "steps": 3}
-        | ({"anchors": {str(count): anchor(client, count) for count in wants.anchors}} if wants.anchors else {})
-        for client, found in digests.items()
-    }
+    tunings = {client: {"digest": found, "recipe": f"recipe {client}", "steps": 3} for client, found in digests.items()}
     return Reply(clients, {"tunings": tunings}, arrays)
 
 

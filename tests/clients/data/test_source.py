@@ -44,7 +44,7 @@ def test_a_manifest_tells_all_but_the_examples_of_clients() -> None:
 def test_data_sets_are_equal_whatever_was_asked_of_them() -> None:
     other = Dataset(WHOLE.shards, WHOLE.public, dict(WHOLE.label_sets), WHOLE.notes)
     assert WHOLE.shard("bob").train == (TWO,)
-    assert WHOLE == other
+    assert other == WHOLE
     assert replace(WHOLE, notes=()) != other
     assert [field.name for field in fields(WHOLE)] == ["shards", "public", "label_sets", "notes"]
 

@@ -15,11 +15,13 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.errors import InputError
-from clients.jobs import Served, Wants, perform, score_job, tune_job
+from clients.jobs import perform, score_job, tune_job
 from clients.models import loaders as models
 from clients.models import text
 from clients.settings import Settings, TuningSpec
 from clients.work import tuning
+from clients.work.contributions import SUM, VECTOR, Wanted
+from clients.work.served import Masked
 from clients.work.site import Site
 
 Folder = Callable[[str], Path]
@@ -194,11 +196,12 @@ def test_t5_through_jobs(folder_of_kind: Folder, tmp_path: Path, kind: Any) -> N
     )
     dataset = data.load(settings.data, settings.seed)
     site = Site(settings, dataset, models.load(settings.model, dataset.manifest, "cpu"))
-    reply = perform(site, tune_job(site.manifest.clients, kind, Wants(sum=True, vector=True, features=True)), {})
+    wants = [SUM, VECTOR, Wanted(what="features")]
+    reply = perform(site, tune_job(site.manifest.clients, kind, wants), {})
     assert reply.error is None
     vectors = [reply.arrays[f"vector/{client}"] for client in site.manifest.clients]
     merged = np.mean(vectors, axis=0, dtype=np.float64).astype(np.float32)
-    scores = perform(site, score_job([(c, Served("m")) for c in site.manifest.clients]), {"m": merged}).facts["scores"]
+    scores = perform(site, score_job([(c, Masked("m")) for c in site.manifest.clients]), {"m": merged}).facts["scores"]
     for client, (score,) in zip(site.manifest.clients, scores, strict=True):
         site.model.assign(site.model.theta0.numpy() + merged)
         held = site.shard(client).validation

@@ -24,6 +24,7 @@ from clients.exact import bits
 from clients.models.lora import add_adapters
 from clients.settings import LoraSpec, TuningSpec
 from clients.work import tuning
+from clients.work.rules import RULES
 
 Folder = Callable[[str], Path]
 SHARDS = {"clip": Shard("a", ANIMAL_PICTURES), "vit": Shard("a", ANIMAL_PICTURES)}
@@ -128,7 +129,7 @@ def plain_loss(folder: Path, kind: str, module: Any, model: Any) -> torch.Tensor
 )
 def test_tuning_is_a_plain_peft_loop(folder_of_kind: Folder, kind: str, tuned: Any) -> None:
     model, shard, spec = adapted(folder_of_kind, kind, TARGETS[kind]), examples_of(kind), TuningSpec(steps=4, lr=0.01)
-    vector = tuning.tune(model, shard, tuned, spec, 5).vector
+    vector = tuning.tune(model, shard, tuned, spec, 5, RULES[tuned].signs(5, model.layout.size)).vector
 
     module = plain_module(folder_of_kind(kind), kind)
     target = module.vision_model if kind == "clip" else module
