@@ -1,8 +1,14 @@
-"""The simulator: a scenario in, a run folder out.
+"""The simulator: a scenario in, a run folder out. It never asks which strategy it has before it.
 
-``scenario`` is what a user asks for; ``run`` plays it: ``learning``, then ``stream`` of requests carried out by
-``deletion``, measured by ``evaluation`` and ``cost``, recorded in the ``ledger``, proved by ``audit``, compared with
-retraining by ``unlearning`` (and ``membership``), told by ``summary`` and ``report``. ``system`` is the state in between;
-``workers`` carry out client jobs; ``cli`` is the command. Before a run, ``plan`` prices it (``price``, ``calibration``,
-``room``, ``machine``); ``compare`` plays a scenario with other strategies.
+``cli`` and ``flower_app`` are the doors; ``run`` is the story of a run on one screen. The rooms, from the top:
+
+    study      many runs as one: comparing strategies
+    plan       prices before anything runs, and whether there is room on this machine
+    report     tables, figures, one page
+    attacks    what an adversary sees: the gap to retraining, membership
+    proof      the audit, and verifying a run in a fresh process
+    life       the played system: learning, requests carried out, evaluation, ledger
+    workers    who carries out client jobs: inline, Ray, Flower
+    stream     what happens when
+    scenario   what a user asks for
 """

@@ -181,12 +181,12 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
     """Run a scenario that the machine has room for, and tell its results by a table."""
     from sim.life.saved import new_folder
     from sim.life.system import read_json
-    from sim.plan.checks import check_room
+    from sim.plan.checks import check_machine
     from sim.run import run_scenario
     from sim.terminal import console
 
     folder = new_folder(scenario, out)
-    check_room(scenario, folder)
+    check_machine(scenario, folder)
     run_scenario(scenario, folder)
     summary = read_json(folder / "summary.json")
     console.print(table(summary, console.width))

@@ -6,7 +6,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from sim.life.saved import new_folder
-from sim.plan.checks import check_room
+from sim.plan.checks import check_machine
 from sim.run import run_scenario
 from sim.scenario.file import load_scenario
 from sim.workers.flower import on_grid
@@ -20,5 +20,5 @@ def main(grid: Grid, context: Context) -> None:
     out = str(context.run_config["out"])
     scenario = load_scenario(str(context.run_config["scenario"]))
     folder = new_folder(scenario, Path(out) if out else None)
-    check_room(scenario, folder)
+    check_machine(scenario, folder)
     run_scenario(scenario, folder, on_grid(grid))

@@ -17,9 +17,9 @@ from clients.app import decode_job, decode_reply, do, encode_array, encode_array
 from clients.errors import InputError
 from clients.exact.exact_sum import ExactSum
 from clients.jobs import Job, Reply, mask_job, score_job, tune_job
+from clients.settings import Settings
 from clients.work.contributions import SUM
 from clients.work.served import Masked, Own
-from clients.settings import Settings
 from clients.work.site import open_site
 from sim.scenario.workers import WorkersSpec
 from sim.workers.opening import one_ray, open_workers

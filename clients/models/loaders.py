@@ -6,7 +6,7 @@ classifier       what models with a classification head share
 text_classifier  language models under one
 image            CLIP under class prompts, and image classifiers
 lora             low-rank adapters, for any of them
-opening          models by hub id or folder
+pretrained       models by hub id or folder
 tiny_gpt2, tiny_clip, resnet   embedded ones, made by ``pretraining`` and kept in the ``cache``
 """
 
@@ -18,8 +18,7 @@ import torch
 from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.exact import digest
-from clients.models import pretrained as opening
-from clients.models import resnet, tiny_clip, tiny_gpt2
+from clients.models import pretrained, resnet, tiny_clip, tiny_gpt2
 from clients.models.classifier import fresh_head
 from clients.models.flat import BaseModel, Layout
 from clients.models.image import Classifier, ImageModel, clip_model, head_of
@@ -56,11 +55,11 @@ def load(spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
     if spec.base == TINY_GPT2 and manifest.pictures:
         raise InputError(f"model.base: {TINY_GPT2} reads texts, and the data are pictures; take {TINY_CLIP} or {RESNET_18}")
     where = _where(spec, manifest)
-    kind = opening.kind_of(where, spec)
+    kind = pretrained.kind_of(where, spec)
     pictures = kind in ("clip", "classifier")
     if pictures != manifest.pictures:
         wants, has = ("pictures", "texts") if pictures else ("texts", "pictures")
-        raise InputError(f"model.base: {spec.base} is {opening.SAID[kind]}, which takes {wants}; the data are {has}")
+        raise InputError(f"model.base: {spec.base} is {pretrained.SAID[kind]}, which takes {wants}; the data are {has}")
     opened = _image_model if pictures else _text_model
     return opened(where, kind, spec, manifest, device)
 
@@ -73,17 +72,17 @@ def _where(spec: ModelSpec, manifest: Manifest) -> str:
         return str(tiny_clip.tiny_clip(spec.tiny_clip, manifest))
     if spec.base == RESNET_18:
         return str(resnet.resnet_18(spec.resnet, manifest))
-    return opening.located(spec.base)
+    return pretrained.located(spec.base)
 
 
-def _text_model(where: str, kind: opening.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
+def _text_model(where: str, kind: pretrained.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
     if spec.head != "own" and not manifest.label_sets:
         raise InputError(
             f"model.head: {spec.head} needs labels, and the answers of these data are free text; set model.head: own"
         )
-    tokenizer = opening.open_tokenizer(where, spec)
-    module = opening.open_module(where, kind, spec)
-    opening.check_text(module, tokenizer, spec, manifest.label_sets)
+    tokenizer = pretrained.open_tokenizer(where, spec)
+    module = pretrained.open_module(where, kind, spec)
+    pretrained.check_text(module, tokenizer, spec, manifest.label_sets)
     _adapt(module, spec, module.get_output_embeddings())
     if spec.head != "own":
         return TextClassifier(module, tokenizer, spec, device, manifest.label_sets)
@@ -91,15 +90,15 @@ def _text_model(where: str, kind: opening.Kind, spec: ModelSpec, manifest: Manif
     return model(module, tokenizer, spec, device, manifest.label_sets)
 
 
-def _image_model(where: str, kind: opening.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
-    processor = opening.open_processor(where, spec)
-    module = opening.open_module(where, kind, spec)
+def _image_model(where: str, kind: pretrained.Kind, spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
+    processor = pretrained.open_processor(where, spec)
+    module = pretrained.open_module(where, kind, spec)
     if kind == "clip":
         if spec.head == "fresh":
             raise InputError(
                 "model.head: CLIP's head are its class prompts; set model.head: own, or take an image classifier"
             )
-        tokenizer = opening.open_tokenizer(where, spec)
+        tokenizer = pretrained.open_tokenizer(where, spec)
         made = clip_model(module, tokenizer, manifest.label_sets)
         _adapt(made.clip.vision_model, spec, None)
         return ImageModel(made, processor, tokenizer, spec, device, manifest.label_sets)

@@ -56,7 +56,7 @@ class HeadModel:
     """The base model under a linear head: what scoring and probing ask of a model.
 
     Args:
-        weights: W, flattened fp32 [labels · (width + 1)].
+        weights: W, flattened fp32 [labels · (width + 1)], or [labels] for biases alone.
     """
 
     def __init__(self, model: BaseModel, weights: np.ndarray, label_sets: Mapping[str, LabelSet]) -> None:
@@ -73,10 +73,11 @@ class HeadModel:
         Raises:
             InputError: W does not fit labels and features.
         """
-        rows, labels = features(self.model, examples), max(each.stop for each in self.numbers.values())
+        labels = max(each.stop for each in self.numbers.values())
+        rows = np.ones((len(examples), 1)) if self.weights.size == labels else features(self.model, examples)
         if self.weights.shape != (labels * rows.shape[1],):
             raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")
-        logits = (rows[:, None, :] * self.weights.reshape(labels, -1).astype(np.float64)).sum(2)
+        logits = (rows[:, None, :] * self.weights.reshape(labels, -1)).sum(2)
         right = np.array([int(row.argmax()) for row in one_hot(examples, self.label_sets)])
         for row, example in zip(logits, examples, strict=True):
             mine = self.numbers[example.label_set]

@@ -219,7 +219,7 @@ class Head(Served):
     """Labels by softmax(W · [features, 1]) of the base model's features.
 
     Attributes:
-        direction: name of a shared W, flattened fp32 [labels · (width + 1)].
+        direction: name of a shared W, flattened fp32 [labels · (width + 1)], or [labels] for biases alone.
         own: the same of this client alone, used instead.
     """
 

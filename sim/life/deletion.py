@@ -1,6 +1,6 @@
 """Carrying out deletion requests: derive again, check, subtract, erase; rebuild where the check fails or the rule says so.
 
-A batch of requests is carried out at a release. Under each tuning rule whose sum is kept, the client's task vector is
+A batch of requests is carried out at a release. Under each rule whose sum is kept, the client's task vector is
 derived again for real and subtracted only if its digest is the one recorded when the client joined. Otherwise what is
 kept under that rule is rebuilt from the retained clients, at its true price, and the ledger says so.
 

@@ -1,4 +1,4 @@
-"""Learning: every client is tuned once per tuning rule, and folded into what the server keeps."""
+"""Learning: every client is tuned once per rule, and folded into what the server keeps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The state of one simulated system: what the server keeps under each tuning rule, and the strategies that use it."""
+"""The state of one simulated system: what the server keeps under each rule, and the strategies that use it."""
 
 import json
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
                 raise InputError(f"strategies: {label} does not go with the model; {error}") from error
 
 
-def check_room(scenario: Scenario, out: Path) -> None:
+def check_machine(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
     check_data(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):

@@ -54,7 +54,7 @@ def kept_bytes(parts: Iterable[Part], layout: Layout, members: Members) -> int:
 def own_bytes(rehearsal: Rehearsal, label: str, *history: Members) -> int:
     """A strategy's own masks and vectors, once these have been members one after another."""
     outcome, layout = rehearsal.outcome(label, *history), rehearsal.layout(rehearsal.strategies[label].rule)
-    return outcome.masks * layout.mask_bytes + outcome.vectors * layout.vector_bytes
+    return outcome.masks * layout.mask_bytes + outcome.vectors * layout.vector_bytes + outcome.other
 
 
 def storage(rehearsal: Rehearsal, label: str, *history: Members) -> int:

@@ -1,4 +1,4 @@
-"""What a scenario will cost on this machine: its work (``price``) at measured speeds (``calibration``), and its ``room``.
+"""What a scenario will cost on this machine, as it is told: its ``work`` at measured ``speeds``, and what it ``needs``.
 
 FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
 are client work divided by the number of workers: what the server does meanwhile, and starting workers, are not in them.

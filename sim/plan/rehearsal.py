@@ -1,12 +1,13 @@
 """Dry runs: a strategy localizes on a made-up small state, and what it asks of its clients is counted.
 
-The strategy's own code runs, so its price follows from what it does; nothing here knows which strategy it is. Vectors are
-``BOUNDS[-1]`` zeros, a client's answer is a constant, and who is a member is real. Constants tell no candidate of a grid
+The strategy's own code runs, so its price follows from what it does; nothing here knows which strategy it is. Task vectors
+are ``BOUNDS[-1]`` zeros, a client's answer is a constant, and who is a member is real. Constants tell no candidate of a grid
 from another, so evaluations are the most there can be. Deviations: spectral clusters are as many as asked for and of equal
 size, and clusters by anchor are those by hash, as who is nearest to which anchor is not known before.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Outcome:
     Attributes:
         work: what it asked of clients.
         pools: the trainings from θ0 on all members among it, each with its work: strategies share them.
-        masks, vectors: how many files of its own the strategy has afterwards.
+        masks, vectors: how many files of its own the strategy has afterwards that hold a mask or a vector of d entries.
+        other: bytes of its other files.
         models: how many models answer for a member.
         most_vectors: vectors of d entries that are in memory at a time while clients are asked or served.
         served: what the clients of a wave are served, as the shapes of arrays of their own.
@@ -53,6 +55,7 @@ class Outcome:
     pools: Mapping[str, Work]
     masks: int
     vectors: int
+    other: int
     models: int
     most_vectors: int
     served: tuple[tuple[int, np.dtype[Any]], ...]
@@ -66,6 +69,10 @@ class Rehearsal:
         self.strategies = strategies_of(scenario, seed)
         self._known: dict[tuple[Any, ...], Outcome] = {}
 
+    def bounds(self, rule: Rule) -> tuple[int, ...]:
+        """Tensors of a vector in a dry run: made up for task vectors; those of other rules have their true shape."""
+        return self.sizes.rules.get(rule, BOUNDS)
+
     def layout(self, rule: Rule) -> Layout:
         """The real sizes of what is kept under a rule."""
         return self.sizes.layout(rule, self.seed)
@@ -77,7 +84,8 @@ class Rehearsal:
             with tempfile.TemporaryDirectory(prefix="unmerge-plan-") as folder:
                 strategy = strategies_of(self.scenario, self.seed, Path(folder))[label]
                 for members in steps:
-                    self._known[key] = _localized(strategy, members, Path(folder) / "kept")
+                    kept = Kept(Path(folder) / "kept", strategy.rule, self.bounds(strategy.rule), strategy.parts, self.seed)
+                    self._known[key] = _localized(strategy, kept, members)
         return self._known[key]
 
     def localizing(self, label: str, before: Members, after: Members) -> Work:
@@ -86,15 +94,16 @@ class Rehearsal:
         return told if told is not None else self.outcome(label, *([before] if before else []), after).work
 
     def sent(self, rule: Rule, parts: Iterable[Part]) -> list[tuple[int, np.dtype[Any]]]:
-        """Sizes and types of the arrays that a client sends when it joins, as if a vector had ``BOUNDS[-1]`` entries."""
-        wants = Kept(Path(), rule, BOUNDS, parts, self.seed).wants()
+        """Sizes and types of the arrays that a client sends when it joins, in a dry run."""
+        wants = Kept(Path(), rule, self.bounds(rule), parts, self.seed).wants()
         return [(int(np.prod(shape)), np.dtype(kind)) for shape, kind in filter(None, wants.values())]
 
     def bytes_of(self, size: int, dtype: np.dtype[Any], rule: Rule) -> int:
         """Real bytes of an array of a dry run, if it is a vector or a packed mask; 0 for anything small."""
-        if (size, dtype) == (BOUNDS[-1], np.dtype(np.float32)):
+        entries = self.bounds(rule)[-1]
+        if (size, dtype) == (entries, np.dtype(np.float32)):
             return 4 * self.layout(rule).size
-        mask = (size, dtype) == ((BOUNDS[-1] + 7) // 8, np.dtype(np.uint8))
+        mask = (size, dtype) == ((entries + 7) // 8, np.dtype(np.uint8))
         return self.layout(rule).mask_bytes if mask else 0
 
 
@@ -135,21 +144,23 @@ class Counting:
         raise NotImplementedError(f"a dry run has no answer to a job of the kind {job.kind}")
 
 
-def _localized(strategy: Strategy[Any], members: Members, folder: Path) -> Outcome:
+def _localized(strategy: Strategy[Any], kept: Kept, members: Members) -> Outcome:
     """Localize for members that are only imagined."""
-    kept = Kept(folder, strategy.rule, BOUNDS, strategy.parts, strategy.seed)
     kept.imagine(members)
     workers = Counting(kept)
     strategy.localize(kept, Asker(workers, strategy))
     strategy.save()
     strategy.load()
     wave = [strategy.serve(kept, client) for client in (*members[:CLIENTS_PER_WAVE], NOBODY)]
-    files = [path.suffix for path in strategy.files()]
+    files = Counter((path.suffix, path.stat().st_size) for path in strategy.files())
+    masks, vectors = files[".bits", kept.layout.mask_bytes], files[".safetensors", kept.layout.vector_bytes]
+    scaled = masks * kept.layout.mask_bytes + vectors * kept.layout.vector_bytes
     return Outcome(
         work=workers.work,
         pools=workers.pools,
-        masks=files.count(".bits"),
-        vectors=files.count(".safetensors"),
+        masks=masks,
+        vectors=vectors,
+        other=sum(size * count for (_, size), count in files.items()) - scaled,
         models=max(served.models for served in wave),
         most_vectors=max(workers.most_vectors, _vectors(wave)),
         served=tuple((array.size, array.dtype) for served in wave for array in served.arrays.values()),

@@ -22,7 +22,7 @@ class Sizes:
         parameters, tunable, tensors: of the base model: all of them, those that are tuned, and in how many tensors.
         features: width of a client's mean feature.
         process: bytes of memory of a process that has opened data and base model.
-        rules: (entries, tensors) of the vectors of each rule whose vectors are no task vectors.
+        rules: for each rule whose vectors are no task vectors, where their tensors start, then the end.
     """
 
     clients: Members
@@ -31,12 +31,13 @@ class Sizes:
     tensors: int
     features: int = 0
     process: int = 0
-    rules: Mapping[Rule, tuple[int, int]] = field(default_factory=dict)
+    rules: Mapping[Rule, tuple[int, ...]] = field(default_factory=dict)
 
     def layout(self, rule: Rule, seed: int) -> Layout:
         """The sizes of what is kept under a rule."""
-        size, tensors = self.rules.get(rule, (self.tunable, self.tensors))
-        return Layout(size, tensors, seed, self.features)
+        if (bounds := self.rules.get(rule)) is not None:
+            return Layout(bounds[-1], len(bounds) - 1, seed, self.features)
+        return Layout(self.tunable, self.tensors, seed, self.features)
 
 
 def sizes_of(site: Site, scenario: Scenario) -> Sizes:
@@ -44,5 +45,5 @@ def sizes_of(site: Site, scenario: Scenario) -> Sizes:
     layout, seed = site.model.layout, site.settings.seed
     clients = stream.population(scenario.stream, site.manifest.clients, seed)[0]
     bounds = {strategy.rule: bounds_of(site, strategy.rule) for strategy in strategies_of(scenario, seed).values()}
-    rules = {rule: (each[-1], len(each) - 1) for rule, each in bounds.items() if each != layout.bounds}
+    rules = {rule: each for rule, each in bounds.items() if each != layout.bounds}
     return Sizes(clients, site.model.parameters, layout.size, len(layout.names), process=machine.held(), rules=rules)

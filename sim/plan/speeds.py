@@ -1,6 +1,6 @@
 """How fast client work is on this machine, measured in this process before a scenario runs.
 
-Two clients of about the mean size are tuned for a few steps under each tuning rule, and one is scored. A second tuning with
+Two clients of about the mean size are tuned for a few steps under each rule, and one is scored. A second tuning with
 more steps tells what a step takes and what a client takes beside its steps. Both are put on the mean client by the number of
 its examples; tokens are those of encoded examples (of labels that are ranked, only the right one).
 """
@@ -15,6 +15,7 @@ from clients.errors import WorkError
 from clients.jobs import Job, Reply, perform, score_job, tune_job
 from clients.settings import TuningSpec
 from clients.work.contributions import Wanted
+from clients.work.rules import rule_of
 from clients.work.served import BASE
 from clients.work.site import Site
 from sim.life.system import Rule, bounds_of, parts_by_rule, strategies_of
@@ -33,7 +34,7 @@ class Speeds:
     """What a client of the mean size takes on one worker.
 
     Attributes:
-        joining: seconds of a tuning beside its steps, by tuning rule.
+        joining: seconds of a tuning beside its steps, by rule.
         step: seconds of a gradient step, likewise.
         score: seconds of scoring one served model.
         step_examples: examples of a step, on average over all clients.
@@ -97,6 +98,8 @@ def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Itera
         one = float(_tuned(site, job, 1).facts["seconds"])
         more = float(_tuned(site, job, 1 + MORE_STEPS).facts["seconds"])
     each = (more - one) / MORE_STEPS if more > one else one
+    if not rule_of(rule).steps(site.settings.tuning):  # a rule without gradient steps
+        each = 0.0
     width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
     return each / len(shards), max(one - each, 0.0) / len(shards), width
 

@@ -2,7 +2,7 @@
 
 The recovered share of a strategy is rec = (x − zero_shot) / (local − zero_shot), x its held-in accuracy after the deletions.
 Both ends are put in where the list lacks them, and the scenario's own retrained model where the gap to it is asked for.
-Clients are tuned once per tuning rule however many strategies there are; prices are those of each strategy alone
+Clients are tuned once per rule however many strategies there are; prices are those of each strategy alone
 (``learning``).
 """
 

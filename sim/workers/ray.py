@@ -40,7 +40,7 @@ def ray_instance(spec: WorkersSpec) -> Iterator[None]:
         InputError: the cluster cannot be joined, or has less than the workers ask for.
     """
     if ray.is_initialized():
-        _check_room(spec)
+        _check_fits(spec)
         yield
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -52,13 +52,13 @@ def ray_instance(spec: WorkersSpec) -> Iterator[None]:
     except (ConnectionError, RayError) as error:
         raise InputError(f"workers.address: cannot join Ray at {spec.address or 'this machine'}: {error}") from error
     try:
-        _check_room(spec)
+        _check_fits(spec)
         yield
     finally:
         ray.shutdown()
 
 
-def _check_room(spec: WorkersSpec) -> None:
+def _check_fits(spec: WorkersSpec) -> None:
     """Ray would wait for ever for a worker that fits nowhere."""
     there = ray.cluster_resources()
     for name, each in (("CPU", spec.cpus), ("GPU", spec.gpus)):

@@ -42,7 +42,8 @@ class Anchors(Part):
 
     def load(self) -> None:
         for client, member in self.kept.members.items():
-            if not checking.placed(member.get(FACT, {}).get(str(self.count)), self.count):
+            numbers = member.get(FACT)
+            if not isinstance(numbers, dict) or not checking.placed(numbers.get(str(self.count)), self.count):
                 raise damaged(self.kept.folder / "members.json", f"{client} lies at no anchor of {self.count}")
 
     def digest(self) -> dict[str, Any]:

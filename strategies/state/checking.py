@@ -1,12 +1,12 @@
 """Refusing updates that are not what was asked for: someone else's, a second one, of a wrong shape, digest or sign."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.exact_sum import to_grid
+from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
 from clients.jobs import Reply
 from clients.work.contributions import SUM, VECTOR, Wanted
 from strategies.state.layout import Shape
@@ -15,7 +15,7 @@ Signs = Callable[[], np.ndarray | None]
 Wants = Mapping[Wanted, Shape | None]
 
 
-def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: Signs) -> None:
+def check(reply: Reply, wants: Wants, known: Collection[str], size: int, signs: Signs) -> None:
     """Check the reply of a tune job; what of it can be checked against digests and signs depends on what was wanted.
 
     Args:
@@ -41,6 +41,8 @@ def check(reply: Reply, wants: Wants, known: Container[str], size: int, signs: S
     for wanted in wants:
         if wanted.what == "anchor":
             _check_anchors(reply, wanted)
+    if SUM in wants:
+        _check_sum(reply, len(known))
     if SUM in wants and len(reply.clients) == 1:
         _check_grid(reply, reply.clients[0], reply.arrays[SUM.key], signs)
     if VECTOR in wants:
@@ -76,6 +78,15 @@ def _check_anchors(reply: Reply, wanted: Wanted) -> None:
         number, count = int(reply.arrays[f"{wanted.key}/{client}"][0]), int(wanted.value or 0)
         if not placed(number, count):
             raise InputError(f"client {client}: says {number} of the anchors it is nearest to, expected 0 to {count - 1}")
+
+
+def _check_sum(reply: Reply, known: int) -> None:
+    """That the sum can be added to that of so many others: later it would be too late, as other parts have been folded."""
+    count, total = len(reply.clients), reply.arrays[SUM.key]
+    if known + count > MOST_VECTORS:
+        raise InputError(f"an exact sum holds 0 to {MOST_VECTORS} vectors, not {known + count}")
+    if total.size and max(int(total.max()), -int(total.min())) > count * LARGEST_GRID:
+        raise InputError(f"an update for {', '.join(reply.clients)}: its sum is beyond what {count} vectors can come to")
 
 
 def _check_grid(reply: Reply, client: str, grid: np.ndarray, signs: Signs) -> None:

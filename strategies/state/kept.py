@@ -148,7 +148,10 @@ class Kept:
         if name == SIGNS and (signs := self._signs()) is not None:
             return signs
         first, _, rest = name.partition("/")
-        return next(part for part in self.parts.values() if part.directions == first).direction(rest)
+        for part in self.parts.values():
+            if part.directions == first:
+                return part.direction(rest)
+        raise KeyError(name)
 
     def _signs(self) -> np.ndarray | None:
         """The rule's shared sign vector, if it has one."""

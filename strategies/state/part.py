@@ -213,6 +213,8 @@ class Own(Part):
     def drop(self) -> None:
         for path in self.files():
             path.unlink()
+        if self.folder.exists():
+            self.folder.rmdir()
 
     def files(self) -> list[Path]:
         return sorted(self.folder.glob("*"))

@@ -114,7 +114,7 @@ def test_too_few_public_examples_are_refused_before_anything_is_written(name: st
     scenario = tiny(data=data, strategies=["average", many])
     for look in (
         lambda: run_scenario(scenario, tmp_path / "run"),
-        lambda: room.check_room(scenario, tmp_path),
+        lambda: room.check_machine(scenario, tmp_path),
         lambda: plan.plan(scenario, tmp_path, 100),
     ):
         with pytest.raises(InputError, match=message):

@@ -13,8 +13,9 @@ from updates import SEED, SIZE, anchor, departures
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.jobs import Job, Reply, Served
+from clients.jobs import Job, Reply
 from clients.work.pooled import Training
+from clients.work.served import BASE, Mix
 from strategies.retrain.apa import Apa, ApaParameters
 from strategies.state.clusters import number
 from strategies.state.kept import Kept
@@ -68,7 +69,7 @@ class Asked:
 def made(folder: Path, make: Make, clients: Sequence[str] = CLIENTS, **parameters: Any) -> tuple[Apa, Kept]:
     strategy = Apa(ApaParameters.model_validate({"clusters": 3, "steps": 4, "batch": 6} | parameters), SEED, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = make(strategy.keeps, strategy.tuning)
+    kept = make(strategy.parts, strategy.rule)
     kept.register(clients)
     return strategy, kept
 
@@ -94,10 +95,11 @@ def test_a_member_is_served_by_its_own_scores_and_anybody_the_mean(by: str, make
     for client in CLIENTS:
         powers = np.exp(np.array([liking(client, vector) for vector in vectors.values()]) / 0.2)
         served = strategy.serve(kept, client)
-        assert [name for name, _ in served.mixed] == list(vectors)
-        np.testing.assert_allclose([weight for _, weight in served.mixed], powers / powers.sum(), rtol=1e-12)
-        assert served == Served(mixed=served.mixed)
-    assert strategy.serve(kept, "zz") == Served(mixed=tuple((name, 1 / 3) for name in vectors))
+        assert isinstance(served, Mix)
+        assert [name for name, _ in served.weights] == list(vectors)
+        np.testing.assert_allclose([weight for _, weight in served.weights], powers / powers.sum(), rtol=1e-12)
+        assert served == Mix(served.weights)
+    assert strategy.serve(kept, "zz") == Mix(tuple((name, 1 / 3) for name in vectors))
     assert strategy.storage(kept) == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
 
 
@@ -140,7 +142,7 @@ def test_the_state_is_that_of_those_who_stayed(
 ) -> None:
     def new(clients: Sequence[str]) -> tuple[Apa, Kept]:
         folder = tmp_path_factory.mktemp("apa")
-        make = lambda keeps, kind: Kept(folder / "kept", kind, (0, SIZE), keeps, SEED)  # noqa: E731
+        make = lambda parts, rule: Kept(folder / "kept", rule, (0, SIZE), parts, SEED)  # noqa: E731
         strategy, kept = made(folder / "own", make, clients, by=by)
         strategy.localize(kept, Asked(strategy))
         return strategy, kept
@@ -159,7 +161,7 @@ def test_the_state_is_that_of_those_who_stayed(
     for client in CLIENTS:
         assert strategy.serve(kept, client) == fresh.serve(others, client)
     if not others.members:
-        assert strategy.serve(kept, "a") == Served()
+        assert strategy.serve(kept, "a") == BASE
         assert list(strategy.folder.glob("*.safetensors")) == []
 
 

@@ -12,12 +12,16 @@ from updates import BOUNDS, SEED, SIZE, anchor, reply, vector
 
 from clients.errors import InputError
 from clients.exact import bits
-from clients.jobs import Job, Reply, Served
+from clients.jobs import Job, Reply
+from clients.work.served import BASE, Masked, Served
 from strategies.rebuild import breadcrumbs, consensus, emr, magmax, tall, ties
 from strategies.registry import REGISTRY
 from strategies.state import clusters, streaming
-from strategies.state.kept import Keeps, Kept
-from strategies.strategy import DERIVES, Ask, Strategy
+from strategies.state.cluster_sums import ClusterSums
+from strategies.state.kept import Kept
+from strategies.state.sum import Sum
+from strategies.state.vectors import EveryVector
+from strategies.strategy import Ask, Strategy, parameters_of
 
 Make = Callable[..., Kept]
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
@@ -47,8 +51,8 @@ BY_NAME = [f"{name}-{index}" for index, (name, _) in enumerate(CASES)]
 
 
 def new(name: str, folder: Path, **parameters: Any) -> Strategy[Any]:
-    cls, model = REGISTRY[name]
-    return cls(model.model_validate(parameters), SEED, folder)
+    cls = REGISTRY[name]
+    return cls(parameters_of(cls).model_validate(parameters), SEED, folder)
 
 
 def answering(strategy: Strategy[Any]) -> Ask:
@@ -67,16 +71,16 @@ def answering(strategy: Strategy[Any]) -> Ask:
                 mask = job.arrays.get(f"{i}/mask")
                 ones = np.ones(SIZE) if mask is None else bits.unpack(mask, SIZE)
                 models = [scale * ones * shared[item["direction"]] for scale in item["scales"]]
-                scores.append([-float(np.abs(model - vector(client, str(kept.kind))).sum()) for model in models])
+                scores.append([-float(np.abs(model - vector(client, str(kept.rule))).sum()) for model in models])
             yield index, Reply(job.clients, {"scores": scores})
 
     return ask
 
 
 def joined(strategy: Strategy[Any], make: Make, clients: Sequence[str]) -> Kept:
-    kept = make(strategy.keeps, strategy.tuning)
+    kept = make(strategy.parts, strategy.rule)
     for start in range(0, len(clients), 2):
-        kept.absorb(reply(tuple(clients[start : start + 2]), kept.keeps, str(strategy.tuning)))
+        kept.absorb(reply(tuple(clients[start : start + 2]), strategy.parts, str(strategy.rule)))
     kept.seal()
     strategy.localize(kept, answering(strategy))
     kept.save()
@@ -85,12 +89,15 @@ def joined(strategy: Strategy[Any], make: Make, clients: Sequence[str]) -> Kept:
 
 
 def same(one: Served, other: Served) -> None:
+    assert type(one) is type(other)
     np.testing.assert_equal(vars(one), vars(other))
 
 
 def forget(strategy: Strategy[Any], kept: Kept, client: str) -> None:
-    if strategy.deletion in DERIVES:
-        kept.subtract(client, reply((client,), Keeps(sum=True), str(strategy.tuning)))
+    assert strategy.derives == (strategy.deletion in ("subtract", "relearn"))
+    assert strategy.rereads == (strategy.deletion == "rebuild")
+    if strategy.derives:
+        kept.subtract(client, reply((client,), (Sum(),), str(strategy.rule)))
     kept.erase(client)
 
 
@@ -125,11 +132,12 @@ def test_forgotten_is_never_joined(
 
     again = new(name, tmp_path / "one", **parameters)
     again.load()
-    loaded = Kept.load(kept.folder, strategy.tuning, BOUNDS, kept.keeps, SEED)
+    loaded = Kept.load(kept.folder, strategy.rule, BOUNDS, strategy.parts, SEED)
     assert again.digest(loaded) == strategy.digest(kept)
     if leaving == NAMES:
         served = strategy.serve(kept, "nobody")
-        assert served == Served() or not strategy.direction(kept, str(served.direction)).any()
+        assert isinstance(served, Masked)
+        assert served == BASE or not strategy.direction(kept, str(served.direction)).any()
 
 
 def rows(clients: Sequence[str] = NAMES) -> list[streaming.Row]:
@@ -144,8 +152,8 @@ def test_storage_is_the_merged_vector_and_a_bit_per_entry_of_each_mask(name: str
     assert 4 * SIZE < merged.stat().st_size < 4 * SIZE + 100
     masks = 5 * len(NAMES) if name in ("tall", "emr") else 0  # 37 bits are 5 bytes
     assert strategy.storage(kept) == merged.stat().st_size + masks
-    assert len(list((kept.folder / "vectors").iterdir())) == len(NAMES)  # cached, not charged
-    assert kept.digest(strategy.keeps) == kept.digest(Keeps())
+    assert len(list((kept.folder / "clients" / "vectors").iterdir())) == len(NAMES)  # cached, not charged
+    assert kept.digest(strategy.parts) == kept.digest(())
 
 
 def test_one_model_methods_serve_their_merge_to_everybody(make_kept: Make, tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_one_model_methods_serve_their_merge_to_everybody(make_kept: Make, tmp_p
         np.testing.assert_array_equal(strategy.direction(kept, "merged"), merged)
         grid = strategy.scales if isinstance(strategy.scales, tuple) else (strategy.scales,)
         far = [sum(np.abs(scale * merged - vector(client, "plain")).sum() for client in NAMES) for scale in grid]
-        assert strategy.serve(kept, "a") == strategy.serve(kept, "nobody") == Served("merged", grid[int(np.argmin(far))])
+        assert strategy.serve(kept, "a") == strategy.serve(kept, "nobody") == Masked("merged", grid[int(np.argmin(far))])
 
 
 def test_emr_serves_its_mask_and_scale_to_members_and_the_mean_scale_to_others(make_kept: Make, tmp_path: Path) -> None:
@@ -171,9 +179,9 @@ def test_emr_serves_its_mask_and_scale_to_members_and_the_mean_scale_to_others(m
     np.testing.assert_array_equal(strategy.direction(kept, "merged"), unified)
     pairs = dict(zip(NAMES, emr.masks_and_scales(rows(), unified), strict=True))
     for client, (mask, scale) in pairs.items():
-        same(strategy.serve(kept, client), Served("merged", scale, mask))
+        same(strategy.serve(kept, client), Masked("merged", scale, mask))
     others = strategy.serve(kept, "nobody")
-    assert others == Served("merged", pytest.approx(np.mean([scale for _, scale in pairs.values()])))
+    assert others == Masked("merged", pytest.approx(np.mean([scale for _, scale in pairs.values()])))
 
 
 def test_tall_serves_the_masked_mean_at_the_best_density_and_alpha(make_kept: Make, tmp_path: Path) -> None:
@@ -198,8 +206,8 @@ def test_tall_serves_the_masked_mean_at_the_best_density_and_alpha(make_kept: Ma
     assert strategy.chosen == {"density": density, "alpha": alpha}
     np.testing.assert_array_equal(strategy.direction(kept, "merged"), total / np.float32(len(NAMES)))
     for client in NAMES:
-        same(strategy.serve(kept, client), Served("merged", alpha, bits.pack(masks[density, client])))
-    assert strategy.serve(kept, "nobody") == Served("merged")
+        same(strategy.serve(kept, client), Masked("merged", alpha, bits.pack(masks[density, client])))
+    assert strategy.serve(kept, "nobody") == Masked("merged")
 
 
 def test_clusters_are_merged_as_clients_of_their_mean(make_kept: Make, tmp_path: Path) -> None:
@@ -216,7 +224,7 @@ def test_clusters_are_merged_as_clients_of_their_mean(make_kept: Make, tmp_path:
     for k, mean in means.items():
         ((mask, scale),) = emr.masks_and_scales([mean.__getitem__], unified)
         for client in groups[k]:
-            same(strategy.serve(kept, client), Served("merged", scale, mask))
+            same(strategy.serve(kept, client), Masked("merged", scale, mask))
     assert {path.stem for path in strategy.folder.glob("*.bits")} == {f"cluster-{k}" for k in means}
 
 
@@ -257,9 +265,11 @@ def test_cluster_average_serves_the_mean_of_ones_cluster(by: str, make_kept: Mak
 def test_dare_serves_the_rescaled_mean_of_what_was_not_dropped(make_kept: Make, tmp_path: Path) -> None:
     strategy = new("dare", tmp_path / "own", drop=0.75)
     kept = joined(strategy, make_kept, NAMES)
-    (additive,) = strategy.keeps.additive
+    (dropped,) = strategy.parts
+    assert isinstance(dropped, ClusterSums)
+    assert (dropped.of, dropped.count, dropped.share) == ("dropped", 1, 0.75)
     ones = np.ones(SIZE, dtype=np.int64)
-    left = [vector(c, "plain") * additive.contribution(c, ones, SEED) for c in NAMES]
+    left = [vector(c, "plain") * kept[dropped].contribution(c, ones) for c in NAMES]
     served = strategy.serve(kept, "a")
     close(served.scale * kept.direction(str(served.direction)), 4 * np.mean(left, axis=0))
 
@@ -273,31 +283,31 @@ def test_vote_masks_hold_what_enough_members_hold(quorum: float, by: str, make_k
         mates = [c for c in NAMES if cluster_of(by, c, 2) == cluster_of(by, client, 2)]
         votes = np.sum([bits.largest_share(vector(c), 0.5) for c in mates], axis=0)
         mask = (votes >= quorum * len(mates)) & (votes > 0)
-        same(strategy.serve(kept, client), Served("mean", 2.0, bits.pack(mask)))
-    assert strategy.serve(kept, "nobody") == Served("mean")
+        same(strategy.serve(kept, client), Masked("mean", 2.0, bits.pack(mask)))
+    assert strategy.serve(kept, "nobody") == Masked("mean")
 
 
 def test_a_cached_vector_that_changed_on_disk_is_refused(make_kept: Make, tmp_path: Path) -> None:
     strategy = new("ties", tmp_path / "own")
     kept = joined(strategy, make_kept, NAMES)
-    path = kept.folder / "vectors" / "b.safetensors"
-    path.write_bytes((kept.folder / "vectors" / "a.safetensors").read_bytes())
+    path = kept.folder / "clients" / "vectors" / "b.safetensors"
+    path.write_bytes(path.with_name("a.safetensors").read_bytes())
     with pytest.raises(InputError, match=r"vectors/b\.safetensors: damaged: not the vector that was merged"):
-        Kept.load(kept.folder, "plain", BOUNDS, kept.keeps, SEED)
+        Kept.load(kept.folder, "plain", BOUNDS, strategy.parts, SEED)
 
 
 def test_a_vector_that_is_not_the_claimed_one_is_refused(make_kept: Make) -> None:
-    keeps = Keeps(cached_vectors=True)
-    kept, good = make_kept(keeps, "plain"), reply(("a", "b"), keeps, "plain")
+    parts = (EveryVector(),)
+    kept, good = make_kept(parts, "plain"), reply(("a", "b"), parts, "plain")
     good.arrays["vector/b"] = good.arrays["vector/b"] * 2
     with pytest.raises(InputError, match="client b: its task vector does not have the digest it claims"):
         kept.absorb(good)
-    both = make_kept(Keeps(sum=True, cached_vectors=True), "plain")
-    good = reply(("a", "b"), both.keeps, "plain")
+    both = make_kept((Sum(), EveryVector()), "plain")
+    good = reply(("a", "b"), both.declared, "plain")
     good.arrays["sum"] = good.arrays["sum"] + 1
     with pytest.raises(InputError, match="an update for a, b: its sum is not that of its task vectors"):
         both.absorb(good)
-    signed = make_kept(keeps)
+    signed = make_kept(parts)
     with pytest.raises(InputError, match="client a: its task vector goes against the shared signs"):
-        signed.absorb(reply(("a", "b"), keeps, "plain"))
+        signed.absorb(reply(("a", "b"), parts, "plain"))
     assert [kept.members, both.members, signed.members] == [{}, {}, {}]

@@ -13,15 +13,16 @@ from hypothesis.extra.numpy import arrays
 from updates import SEED, SIZE, departures
 
 from clients.exact import digest
-from clients.jobs import Job, Reply, Served
+from clients.jobs import Job, Reply
 from clients.work.pooled import Training
+from clients.work.served import BASE, Ensemble, Linear, Masked
 from strategies.edit import negmerge
 from strategies.edit.negmerge import NegMergeParameters, choose, consensus, fold, variants
 from strategies.rebuild import magmax, ties
 from strategies.registry import REGISTRY
 from strategies.state.clusters import number
 from strategies.state.kept import Kept
-from strategies.strategy import Strategy
+from strategies.strategy import MERGED, Strategy, parameters_of
 
 CLIENTS = tuple("abcdefghijkl")
 EDITED = ("negmerge", "linear_negation", "gradient_ascent", "salun", "l1_sparse")
@@ -61,19 +62,19 @@ class Asked:
 
 
 def made(name: str, folder: Path, make: Make, clients: Sequence[str] = CLIENTS, **parameters: Any) -> tuple[Any, Kept]:
-    cls, model = REGISTRY[name]
-    strategy = cls(model.model_validate(parameters), SEED, folder)
+    cls = REGISTRY[name]
+    strategy = cls(parameters_of(cls).model_validate(parameters), SEED, folder)
     strategy.folder.mkdir(parents=True, exist_ok=True)
-    kept = make(strategy.keeps, strategy.tuning)
+    kept = make(strategy.parts, strategy.rule)
     kept.register(clients)
     return strategy, kept
 
 
 def test_what_each_declares() -> None:
-    exact = {name: (REGISTRY[name][0].exactness, REGISTRY[name][0].deletion) for name in ("central", "sisa")}
+    exact = {name: (REGISTRY[name].exactness, REGISTRY[name].deletion) for name in ("central", "sisa")}
     assert exact == dict.fromkeys(("central", "sisa"), ("exact", "retrain"))
-    approximate = {name for name, row in REGISTRY.items() if row[0].exactness == "approximate"}
-    assert approximate == set(EDITED) == {name for name, row in REGISTRY.items() if row[0].deletion == "edit"}
+    approximate = {name for name, row in REGISTRY.items() if row.exactness == "approximate"}
+    assert approximate == set(EDITED) == {name for name, row in REGISTRY.items() if row.deletion == "edit"}
 
 
 def test_central_trains_on_all_who_are_there_and_only_when_they_change(make_kept: Make, tmp_path: Path) -> None:
@@ -91,17 +92,17 @@ def test_central_trains_on_all_who_are_there_and_only_when_they_change(make_kept
         None,
         None,
     )
-    np.testing.assert_array_equal(strategy.merged(), made_up(training, None))
+    np.testing.assert_array_equal(strategy.vector(MERGED), made_up(training, None))
     kept.erase("b")
     strategy.localize(kept, asked)
     fresh, others = made("central", tmp_path / "b", make_kept, ("c", "a"), steps=7, batch=5)
     fresh.localize(others, Asked(fresh))
     assert strategy.digest(kept) == fresh.digest(others)
-    assert strategy.serve(kept, "a") == strategy.serve(kept, "b") == Served("merged")
+    assert strategy.serve(kept, "a") == strategy.serve(kept, "b") == Masked("merged")
     for client in ("a", "c"):
         kept.erase(client)
     strategy.localize(kept, Asked(strategy))
-    assert strategy.serve(kept, "a") == Served()
+    assert strategy.serve(kept, "a") == BASE
     assert list(strategy.folder.glob("*.safetensors")) == []
 
 
@@ -109,7 +110,7 @@ def test_central_trains_on_all_who_are_there_and_only_when_they_change(make_kept
 def test_sisa_is_the_state_of_those_who_stayed(tmp_path_factory: pytest.TempPathFactory, batches: list[list[str]]) -> None:
     def new(clients: Sequence[str]) -> tuple[Any, Kept]:
         folder = tmp_path_factory.mktemp("sisa")
-        make = lambda keeps, kind: Kept(folder / "kept", kind, (0, SIZE), keeps, SEED)  # noqa: E731
+        make = lambda parts, rule: Kept(folder / "kept", rule, (0, SIZE), parts, SEED)  # noqa: E731
         strategy, kept = made("sisa", folder / "own", make, clients, shards=3, slices=2, steps=4, batch=6)
         strategy.localize(kept, Asked(strategy))
         return strategy, kept
@@ -123,7 +124,10 @@ def test_sisa_is_the_state_of_those_who_stayed(tmp_path_factory: pytest.TempPath
     fresh, others = new([client for client in CLIENTS if client not in left])
     assert strategy.digest(kept) == fresh.digest(others)
     assert strategy.serve(kept, "a") == fresh.serve(others, "nobody")
-    assert len(strategy.serve(kept, "a").together) == len({number(c, 3, SEED) for c in others.members})
+    served = strategy.serve(kept, "a")
+    names = served.names if isinstance(served, Ensemble) else ()
+    assert len(names) == len({number(c, 3, SEED) for c in others.members})
+    assert (served == BASE) == (not others.members)
 
 
 def test_sisa_trains_only_what_the_leaver_was_in(make_kept: Make, tmp_path: Path) -> None:
@@ -158,7 +162,7 @@ def test_sisa_trains_only_what_the_leaver_was_in(make_kept: Make, tmp_path: Path
         check()
         place.pop(gone)
         shards[1].remove(gone)
-    assert strategy.serve(kept, "zz") == Served(together=("shard-0-stage-2", "shard-1-stage-2"))
+    assert strategy.serve(kept, "zz") == Ensemble(("shard-0-stage-2", "shard-1-stage-2"))
 
 
 @pytest.mark.parametrize("name", EDITED)
@@ -167,14 +171,14 @@ def test_edited_models_start_from_the_central_one(name: str, make_kept: Make, tm
     central, _ = made("central", tmp_path / "b", make_kept, steps=3, batch=4)
     for one in (strategy, central):
         one.localize(kept, Asked(one))
-    np.testing.assert_array_equal(strategy.merged(), central.merged())
+    np.testing.assert_array_equal(strategy.vector(MERGED), central.vector(MERGED))
     strategy.localize(kept, Asked(strategy))  # nobody has left
-    np.testing.assert_array_equal(strategy.merged(), central.merged())
+    np.testing.assert_array_equal(strategy.vector(MERGED), central.vector(MERGED))
     for client in CLIENTS:
         kept.erase(client)
     asked = Asked(strategy)
     strategy.localize(kept, asked)  # nobody stays
-    assert (asked.trainings, strategy.serve(kept, "a"), strategy.chosen["members"]) == ([], Served(), [])
+    assert (asked.trainings, strategy.serve(kept, "a"), strategy.chosen["members"]) == ([], BASE, [])
     strategy.save()
     assert list(strategy.folder.glob("*.safetensors")) == []
 
@@ -202,13 +206,13 @@ def test_edits_are_one_training_each(name: str, expected: dict[str, Any], make_k
     extra = {"salun": {"salient": 0.4, "retain": 0.3}, "l1_sparse": {"l1": 0.01}}.get(name, {})
     strategy, kept = made(name, tmp_path, make_kept, edit_steps=6, edit_batch=3, edit_rate=0.5, **extra)
     strategy.localize(kept, Asked(strategy))
-    before = strategy.merged()
+    before = strategy.vector(MERGED)
     for client in "db":
         kept.erase(client)
     asked = Asked(strategy)
     strategy.localize(kept, asked)
     assert asked.trainings == [(Training.model_validate(expected | {"batch": 3}), "merged")]
-    np.testing.assert_array_equal(strategy.merged(), before + made_up(asked.trainings[0][0], before))
+    np.testing.assert_array_equal(strategy.vector(MERGED), before + made_up(asked.trainings[0][0], before))
     assert strategy.chosen["members"] == list("acefghijkl")
 
 
@@ -275,7 +279,7 @@ def scores(client: str, scale: float) -> float:
 def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("negmerge", tmp_path, make_kept, merge=merge, tunings=4)
     strategy.localize(kept, Asked(strategy))
-    before = strategy.merged()
+    before = strategy.vector(MERGED)
     kept.erase("d")
     asked = Asked(strategy, scores)
     strategy.localize(kept, asked)
@@ -293,7 +297,7 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
         "magmax": magmax.merge(rows, SIZE),
     }[merge]
     assert 0 < np.count_nonzero(tau) < SIZE
-    np.testing.assert_allclose(strategy.merged(), before - 0.5 * tau, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(strategy.vector(MERGED), before - 0.5 * tau, rtol=1e-5, atol=1e-8)
     assert strategy.chosen["lambda"] == 0.5
     assert strategy.chosen["kept_share"] == np.count_nonzero(tau) / SIZE
     strategy.save()  # nothing of the leaver is left
@@ -303,7 +307,7 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
 def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("negmerge", tmp_path, make_kept, merge="best", tunings=4)
     strategy.localize(kept, Asked(strategy))
-    before = strategy.merged()
+    before = strategy.vector(MERGED)
     kept.erase("d")
     asked: Asked
 
@@ -314,7 +318,7 @@ def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: 
     asked = Asked(strategy, by_variant)
     strategy.localize(kept, asked)
     chosen = made_up(variants(strategy.parameters, ["d"])[2], before)
-    np.testing.assert_allclose(strategy.merged(), before - chosen, rtol=1e-6)
+    np.testing.assert_allclose(strategy.vector(MERGED), before - chosen, rtol=1e-6)
     assert strategy.chosen["lambda"] == 1.0
     assert len(asked.scored) == 4 * len(CLIENTS)
 
@@ -327,8 +331,8 @@ def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: 
     """Two releases; λ is 0.5 at both, where the members have exactly 95 % left. The central model stays where it is."""
     strategy, kept = made("linear_negation", tmp_path, make_kept, edit_steps=6, edit_batch=3, edit_rate=0.5)
     strategy.localize(kept, Asked(strategy))
-    anchor = strategy.merged()
-    assert strategy.serve(kept, "a") == Served("merged")
+    around = strategy.vector(MERGED)
+    assert strategy.serve(kept, "a") == Masked("merged")
     expected = np.zeros(SIZE, dtype=np.float32)
     for number_, starts in ((0, None), (1, "displacement")):
         kept.erase("db"[number_])
@@ -338,11 +342,11 @@ def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: 
         training = Training.model_validate({"terms": terms, "steps": 6, "batch": 3, "rate": 0.5})
         assert asked.trainings == [(training, starts)]
         assert sorted(asked.scored) == sorted([*kept.members, "db"[number_]])
-        expected -= np.float32(0.5) * made_up(training, anchor + expected)
+        expected -= np.float32(0.5) * made_up(training, around + expected)
         np.testing.assert_allclose(strategy.vector("displacement"), expected, rtol=1e-5)
-        np.testing.assert_array_equal(strategy.merged(), anchor)
+        np.testing.assert_array_equal(strategy.vector(MERGED), around)
         assert strategy.chosen["lambda"] == 0.5
-        assert strategy.serve(kept, "a") == Served("displacement", anchor="merged")
+        assert strategy.serve(kept, "a") == Linear("displacement", "merged")
         strategy.save()
         assert len(list(strategy.folder.glob("*.safetensors"))) == 2
     kept.register(["d"])  # who is new is learned by training again
@@ -350,7 +354,7 @@ def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: 
     strategy.save()
     fresh, others = made("linear_negation", tmp_path / "fresh", make_kept, sorted(kept.members), **PARAMETERS)
     fresh.localize(others, Asked(fresh))
-    assert strategy.serve(kept, "a") == Served("merged")
+    assert strategy.serve(kept, "a") == Masked("merged")
     assert strategy.digest(kept) == fresh.digest(others)
 
 
@@ -362,8 +366,8 @@ def test_an_edit_is_made_once_wherever_a_run_is_killed(name: str, make_kept: Mak
     """Killed before ``save``, the next run starts from what was saved; killed after, it finds nothing to do."""
 
     def again(folder: Path) -> Any:
-        cls, model = REGISTRY[name]
-        other = cls(model.model_validate(PARAMETERS), SEED, folder)
+        cls = REGISTRY[name]
+        other = cls(parameters_of(cls).model_validate(PARAMETERS), SEED, folder)
         other.load()
         return other
 

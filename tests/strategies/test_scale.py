@@ -12,10 +12,13 @@ from updates import SEED, reply
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.jobs import Job, Reply, Served
+from clients.jobs import Job, Reply
+from clients.work.served import Masked
 from strategies.registry import REGISTRY
 from strategies.scale import not_behind, race
-from strategies.state.kept import Keeps, Kept
+from strategies.state.kept import Kept
+from strategies.state.sum import Sum
+from strategies.strategy import parameters_of
 
 Make = Callable[..., Kept]
 Table = dict[str, dict[tuple[str, float], float]]
@@ -47,7 +50,7 @@ class Members:
 
 def run(table: Table, scales: Sequence[float]) -> tuple[tuple[int, float], Judge]:
     judge = Judge(table)
-    ways = [lambda clients, way=way: [(client, Served(way)) for client in clients] for way in WAYS]
+    ways = [lambda clients, way=way: [(client, Masked(way)) for client in clients] for way in WAYS]
     return race(Members(list(table)), judge, ways, scales), judge  # type: ignore[arg-type]
 
 
@@ -147,7 +150,7 @@ def test_a_value_that_a_grid_names_twice_counts_once() -> None:
 
 
 def test_without_a_choice_nobody_is_asked_and_an_empty_grid_is_refused() -> None:
-    one = lambda clients: [(client, Served("mean")) for client in clients]  # noqa: E731
+    one = lambda clients: [(client, Masked("mean")) for client in clients]  # noqa: E731
     judge = Judge({})
     assert race(Members(["a"]), judge, [one], [1.5]) == (0, 1.5)  # type: ignore[arg-type]
     assert race(Members([]), judge, [one], [2.0, 1.0]) == (0, 1.0)  # type: ignore[arg-type]
@@ -159,13 +162,14 @@ def test_alpha_is_the_best_of_the_grid_whatever_order_members_joined_in(make_kep
     names = tuple(f"c{i}" for i in range(20))
     rng = np.random.default_rng(3)
     table = {name: {("mean", scale): float(rng.random()) for scale in (1.0, 2.0, 3.0)} for name in names}
-    cls, parameters = REGISTRY["average"]
+    cls = REGISTRY["average"]
+    parameters = parameters_of(cls)
     chosen = []
     for order in (names, names[::-1]):
         strategy = cls(parameters.model_validate({"alpha": [3.0, 1.0, 2.0]}), SEED, tmp_path)
-        kept = make_kept(Keeps(sum=True), "plain")
+        kept = make_kept((Sum(),), "plain")
         for client in order:
-            kept.absorb(reply((client,), strategy.keeps, "plain"))
+            kept.absorb(reply((client,), strategy.parts, "plain"))
         strategy.localize(kept, judge := Judge(table))
         chosen.append((strategy.chosen, judge.asked))
     assert chosen[0] == chosen[1]

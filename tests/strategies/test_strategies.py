@@ -11,10 +11,12 @@ from updates import BOUNDS, SEED, SIZE, reply, vector
 
 from clients.errors import InputError
 from clients.exact import bits
-from clients.jobs import Job, Reply, Served
+from clients.jobs import Job, Reply
+from clients.work.served import BASE, Masked, Own, Served
 from strategies.registry import REGISTRY
 from strategies.state.kept import Kept
-from strategies.strategy import Strategy
+from strategies.state.sum import Sum
+from strategies.strategy import Strategy, parameters_of
 
 CLIENTS = ("a", "b", "c", "d")
 Make = Callable[..., Kept]
@@ -27,24 +29,27 @@ def nobody(kept: Kept, jobs: Sequence[Job]) -> Iterator[tuple[int, Reply]]:
 
 
 def made(name: str, make: Make, tmp_path: Path, **parameters: Any) -> tuple[Strategy[Any], Kept]:
-    cls, model = REGISTRY[name]
-    strategy = cls(model.model_validate(parameters), SEED, tmp_path / "own")
-    kept = make(strategy.keeps, strategy.tuning)
-    if strategy.tuning is None:
+    cls = REGISTRY[name]
+    strategy = cls(parameters_of(cls).model_validate(parameters), SEED, tmp_path / "own")
+    kept = make(strategy.parts, strategy.rule)
+    if strategy.rule is None:
         kept.register(CLIENTS)
     else:
-        kept.absorb(reply(CLIENTS, strategy.keeps, strategy.tuning))
+        kept.absorb(reply(CLIENTS, strategy.parts, strategy.rule))
     return strategy, kept
 
 
 def served(kept: Kept, s: Served) -> np.ndarray:
     """θ − θ0 of a served model, in float64, by the definition of ``Served``."""
-    direction = s.own if s.direction is None else kept.direction(s.direction)
-    if direction is None:
+    if isinstance(s, Own):
+        return s.vector
+    assert isinstance(s, Masked)
+    assert s.start is None
+    if s.direction is None:
         return np.zeros(SIZE)
     mask = np.ones(SIZE) if s.mask is None else bits.unpack(s.mask, SIZE)
-    factors = np.ones(SIZE) if s.tensor_scales is None else np.repeat(s.tensor_scales, np.diff(BOUNDS))
-    return s.scale * mask * factors * direction
+    factors = np.ones(SIZE) if s.factors is None else np.repeat(s.factors, np.diff(BOUNDS))
+    return s.scale * mask * factors * kept.direction(s.direction)
 
 
 def mean(kind: str = "sign_fixed") -> np.ndarray:
@@ -57,13 +62,13 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 
 def test_zero_shot_serves_the_base_model(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("zero_shot", make_kept, tmp_path)
-    assert strategy.serve(kept, "a") == Served() == strategy.serve(kept, "nobody")
+    assert strategy.serve(kept, "a") == BASE == strategy.serve(kept, "nobody")
 
 
 def test_local_serves_ones_own_vector_and_the_base_model_to_others(make_kept: Make, tmp_path: Path) -> None:
     strategy, kept = made("local", make_kept, tmp_path)
     np.testing.assert_array_equal(served(kept, strategy.serve(kept, "b")), vector("b", "plain"))
-    assert strategy.serve(kept, "nobody") == Served()
+    assert strategy.serve(kept, "nobody") == BASE
 
 
 def test_average_serves_the_mean_to_everybody(make_kept: Make, tmp_path: Path) -> None:
@@ -77,7 +82,7 @@ def test_sift_masks_serves_the_masked_mean_and_the_plain_one_to_the_forgotten(ma
     strategy, kept = made("sift_masks", make_kept, tmp_path, keep=1.0, alpha=1.4)
     strategy.localize(kept, nobody)
     close(served(kept, strategy.serve(kept, "a")), 1.4 * (vector("a") * V > 0) * mean())
-    kept.subtract("d", reply(("d",), kept.keeps))
+    kept.subtract("d", reply(("d",), strategy.parts))
     kept.erase("d")
     left = np.mean([vector(client).astype(np.float64) for client in "abc"], axis=0)
     close(served(kept, strategy.serve(kept, "d")), left)
@@ -115,7 +120,7 @@ def test_sift_masks_rescaled_to_the_clients_own_l1_norms(make_kept: Make, tmp_pa
             np.abs(found[start:stop]).sum(), np.abs(np.where(mask, tau, 0)[start:stop]).sum(), rtol=1e-5
         )
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    assert strategy.serve(kept, "nobody") == Served("mean")
+    assert strategy.serve(kept, "nobody") == Masked("mean")
 
 
 def test_mask_only_needs_no_sum(make_kept: Make, tmp_path: Path) -> None:
@@ -126,8 +131,10 @@ def test_mask_only_needs_no_sum(make_kept: Make, tmp_path: Path) -> None:
         own = np.abs(tau[start:stop])
         expected[start:stop] = V[start:stop] * (own > 0) * own[own > 0].mean()
     close(served(kept, strategy.serve(kept, "a")), expected)
-    assert strategy.keeps.sum is False
-    assert strategy.serve(kept, "nobody") == Served()
+    assert Sum() not in kept.parts
+    assert not strategy.derives
+    assert "sum" not in {wanted.what for wanted in kept.wants()}
+    assert strategy.serve(kept, "nobody") == BASE
 
 
 def test_clamu_learns_one_mask_per_cluster_and_serves_it_to_its_members(make_kept: Make, tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_clamu_forgets_masks_of_clusters_that_are_gone(make_kept: Make, tmp_path
 
     strategy.localize(kept, ask)
     assert len(list(strategy.folder.glob("*.bits"))) == 4
-    kept.subtract("b", reply(("b",), kept.keeps, "plain"))
+    kept.subtract("b", reply(("b",), strategy.parts, "plain"))
     kept.erase("b")
     strategy.localize(kept, ask)
     assert len(list(strategy.folder.glob("*.bits"))) == 3
