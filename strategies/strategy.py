@@ -12,12 +12,10 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args,
 from urllib.parse import quote
 
 import numpy as np
-from clients.data.manifest import Manifest
-from safetensors.numpy import save
 
+from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.exact_sum import read_safetensors
 from clients.exact.files import write_whole
 from clients.jobs import Job, Reply
 from clients.strict import Strict
@@ -25,6 +23,7 @@ from clients.work.rules import RuleName
 from clients.work.served import Served
 from strategies.state.kept import Kept
 from strategies.state.part import Part
+from strategies.state.store import Folder, Store, read_vector, write_vector
 from strategies.work import Work
 
 Exactness = Literal["exact", "approximate"]
@@ -40,6 +39,7 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
               so this is never exact
 """
 
+VECTOR_SUFFIX = ".safetensors"
 MERGED = "merged"
 """Name of the vector that a strategy has merged itself, as a direction of served models."""
 
@@ -93,6 +93,7 @@ class Strategy(ABC, Generic[P]):
 
     def __init__(self, parameters: P, seed: int, folder: Path) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
+        self.store: Store = Folder(folder)
         self.chosen: dict[str, Any] = {}
 
     @property
@@ -139,58 +140,54 @@ class Strategy(ABC, Generic[P]):
 
     def direction(self, kept: Kept, name: str) -> np.ndarray:
         """A vector that served models are built from, fp32 [d]: one that it has made itself, or one of ``kept``."""
-        own = name == MERGED or self._vector_file(name).exists()
+        own = name == MERGED or self._vector_file(name) in self.store.sizes()
         return self.vector(name) if own else kept.direction(name)
 
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
-        own = {path.stem: digest.of_array(self.mask(name)) for name, path in self._mask_files().items()}
+        own = {name.rpartition("/")[2]: digest.of_array(self.mask(name)) for name in self.masks()}
         own |= {f"{name}.safetensors": digest.of_array(self.vector(name)) for name in self.vectors()}
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
         return digest.of_json([type(self).__name__, parameters, kept.digest(self.parts), self.chosen, own])
 
     def storage(self, kept: Kept) -> int:
         """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
-        return kept.storage(self.parts) + sum(path.stat().st_size for path in self.files())
+        return kept.storage(self.parts) + sum(self.store.sizes().values())
 
     # -- its own files ----------------------------------------------------------------------------------------------------
 
-    def files(self) -> list[Path]:
-        """Its masks and vectors."""
-        return [*self._mask_files().values(), *self._vector_files()]
-
     def files_of(self, client: str) -> list[Path]:
         """Where there is, or would be, a file of one client alone."""
-        return [self._mask_file(mask_of(client))]
+        return [self.folder / _mask_file(mask_of(client))]
 
     def mask(self, name: str) -> np.ndarray:
         """A learned mask, packed; InputError if its file is missing."""
-        try:
-            return np.frombuffer(self._mask_file(name).read_bytes(), dtype=np.uint8)
-        except OSError as error:
-            raise InputError(f"{self._mask_file(name)}: cannot be read ({error})") from error
+        return np.frombuffer(self.store.read(_mask_file(name)), dtype=np.uint8)
+
+    def masks(self) -> list[str]:
+        """Names of the learned masks."""
+        return [name.removesuffix(".bits") for name in self.store.sizes() if name.endswith(".bits")]
 
     def keep_mask(self, name: str, packed: np.ndarray) -> None:
         """Store a learned mask."""
-        write_whole(self._mask_file(name), packed.tobytes())
+        self.store.write(_mask_file(name), packed.tobytes())
 
     def erase_masks(self, but: Iterable[str] = ()) -> None:
         """Delete learned masks, except those named."""
-        for name, path in self._mask_files().items():
-            if name not in but:
-                path.unlink()
+        for name in set(self.masks()) - set(but):
+            self.store.erase(_mask_file(name))
 
     def vector(self, name: str) -> np.ndarray:
-        """A vector that it has made itself, fp32 [d]; InputError if its file is missing or damaged."""
-        return read_safetensors(self._vector_file(name))["value"]
+        """A vector that it has made itself, fp32; InputError if its file is missing or damaged."""
+        return read_vector(self.store, self._vector_file(name))
 
     def vectors(self) -> list[str]:
         """Names of the vectors that it has made itself."""
-        return [path.stem for path in self._vector_files()]
+        return [name.removesuffix(VECTOR_SUFFIX) for name in self.store.sizes() if name.endswith(VECTOR_SUFFIX)]
 
     def keep_vector(self, name: str, vector: np.ndarray) -> None:
         """Store a vector of its own in the place of the old one of that name."""
-        write_whole(self._vector_file(name), save({"value": vector}))
+        write_vector(self.store, self._vector_file(name), vector)
 
     def keep_merged(self, vector: np.ndarray) -> None:
         """Store the vector that it has merged, in the old one's place."""
@@ -198,7 +195,7 @@ class Strategy(ABC, Generic[P]):
 
     def erase_vector(self, name: str) -> None:
         """Delete a vector of its own, which holds something of everybody who was in it."""
-        self._vector_file(name).unlink(missing_ok=True)
+        self.store.erase(self._vector_file(name))
 
     def save(self) -> None:
         """Write ``chosen.json``; masks and vectors are on disk already."""
@@ -211,18 +208,12 @@ class Strategy(ABC, Generic[P]):
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / 'chosen.json'}: cannot be read ({error})") from error
 
-    def _vector_file(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
+    def _vector_file(self, name: str) -> str:
+        return f"{name}{VECTOR_SUFFIX}"
 
-    def _vector_files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.safetensors"))
 
-    def _mask_file(self, name: str) -> Path:
-        return self.folder / f"{name}.bits"
-
-    def _mask_files(self) -> dict[str, Path]:
-        found = sorted([*self.folder.glob("*.bits"), *self.folder.glob("clients/*.bits")])
-        return {path.relative_to(self.folder).as_posix().removesuffix(".bits"): path for path in found}
+def _mask_file(name: str) -> str:
+    return f"{name}.bits"
 
 
 def mask_of(client: str) -> str:

@@ -27,6 +27,7 @@ from strategies.state.clusters import number
 from strategies.state.kept import Kept
 from strategies.state.layout import Layout
 from strategies.state.part import Part
+from strategies.state.store import Memory
 from strategies.strategy import Strategy
 from strategies.work import Work
 
@@ -83,6 +84,7 @@ class Rehearsal:
         if (key := (label, *steps)) not in self._known:
             with tempfile.TemporaryDirectory(prefix="unmerge-plan-") as folder:
                 strategy = strategies_of(self.scenario, self.seed, Path(folder))[label]
+                strategy.store = Memory()
                 for members in steps:
                     kept = Kept(Path(folder) / "kept", strategy.rule, self.bounds(strategy.rule), strategy.parts, self.seed)
                     self._known[key] = _localized(strategy, kept, members)
@@ -152,7 +154,7 @@ def _localized(strategy: Strategy[Any], kept: Kept, members: Members) -> Outcome
     strategy.save()
     strategy.load()
     wave = [strategy.serve(kept, client) for client in (*members[:CLIENTS_PER_WAVE], NOBODY)]
-    files = Counter((path.suffix, path.stat().st_size) for path in strategy.files())
+    files = Counter((f".{name.rpartition('.')[2]}", size) for name, size in strategy.store.sizes().items())
     masks, vectors = files[".bits", kept.layout.mask_bytes], files[".safetensors", kept.layout.vector_bytes]
     scaled = masks * kept.layout.mask_bytes + vectors * kept.layout.vector_bytes
     return Outcome(

@@ -85,7 +85,8 @@ class Edited(Strategy[E]):
     def keep_beside(self, name: str, vector: np.ndarray) -> None:
         """Store a part of the model in a new file; the old one stays until ``save``."""
         stems = (f"{name}-{number}" for number in itertools.count())
-        stem = next(stem for stem in stems if not super(Edited, self)._vector_file(stem).exists())
+        there = super().vectors()
+        stem = next(stem for stem in stems if stem not in there)
         self.keep_vector(stem, vector)
         self.stems = self.stems | {name: stem}
 
@@ -96,9 +97,9 @@ class Edited(Strategy[E]):
         """Write ``chosen.json``, and delete the vectors that it no longer names."""
         facts = self.chosen | {"files": self.stems}
         write_whole(self.folder / "chosen.json", json.dumps(facts, indent=1, sort_keys=True).encode())
-        for path in self._vector_files():
-            if path.stem not in self.stems.values():
-                path.unlink()
+        for stem in super().vectors():
+            if stem not in self.stems.values():
+                self.store.erase(super()._vector_file(stem))
 
     def load(self) -> None:
         super().load()
@@ -107,7 +108,7 @@ class Edited(Strategy[E]):
         except KeyError as error:
             raise InputError(f"{self.folder / 'chosen.json'}: names no files of the model") from error
 
-    def _vector_file(self, name: str) -> Path:
+    def _vector_file(self, name: str) -> str:
         return super()._vector_file(self.stems.get(name, name))
 
 

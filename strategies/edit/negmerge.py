@@ -110,6 +110,7 @@ class NegMerge(Edited[NegMergeParameters]):
 
     def _merge_all(self, kept: Kept, ask: Ask, jobs: list[Job]) -> np.ndarray:
         """TIES or MagMax over vectors in scratch files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="negated-", dir=self.folder) as scratch:
             paths = [Path(scratch) / f"{index}.safetensors" for index in range(len(jobs))]
             for index, reply in ask(kept, jobs):
