@@ -16,7 +16,6 @@ import numpy as np
 from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.files import write_whole
 from clients.jobs import Job, Reply
 from clients.strict import Strict
 from clients.work.rules import RuleName
@@ -39,6 +38,7 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
               so this is never exact
 """
 
+CHOSEN = "chosen.json"
 VECTOR_SUFFIX = ".safetensors"
 MERGED = "merged"
 """Name of the vector that a strategy has merged itself, as a direction of served models."""
@@ -199,14 +199,16 @@ class Strategy(ABC, Generic[P]):
 
     def save(self) -> None:
         """Write ``chosen.json``; masks and vectors are on disk already."""
-        write_whole(self.folder / "chosen.json", json.dumps(self.chosen, indent=1, sort_keys=True).encode())
+        self.store.write(CHOSEN, json.dumps(self.chosen, indent=1, sort_keys=True).encode())
 
     def load(self) -> None:
         """Read back what ``save`` wrote; InputError if it is missing or damaged."""
         try:
-            self.chosen = json.loads((self.folder / "chosen.json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.folder / 'chosen.json'}: cannot be read ({error})") from error
+            self.chosen = json.loads(self.store.read(CHOSEN))
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{self.folder / CHOSEN}: cannot be read ({error})") from error
 
     def _vector_file(self, name: str) -> str:
         return f"{name}{VECTOR_SUFFIX}"

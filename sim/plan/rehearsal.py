@@ -6,7 +6,6 @@ from another, so evaluations are the most there can be. Deviations: spectral clu
 size, and clusters by anchor are those by hash, as who is nearest to which anchor is not known before.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,12 +81,11 @@ class Rehearsal:
         """Of the last of several releases, if a strategy localizes for these members one after another, from nothing."""
         steps = [tuple(sorted(members)) for members in history]
         if (key := (label, *steps)) not in self._known:
-            with tempfile.TemporaryDirectory(prefix="unmerge-plan-") as folder:
-                strategy = strategies_of(self.scenario, self.seed, Path(folder))[label]
-                strategy.store = Memory()
-                for members in steps:
-                    kept = Kept(Path(folder) / "kept", strategy.rule, self.bounds(strategy.rule), strategy.parts, self.seed)
-                    self._known[key] = _localized(strategy, kept, members)
+            strategy = strategies_of(self.scenario, self.seed)[label]
+            strategy.store = Memory()
+            for members in steps:
+                kept = Kept(Path(), strategy.rule, self.bounds(strategy.rule), strategy.parts, self.seed)
+                self._known[key] = _localized(strategy, kept, members)
         return self._known[key]
 
     def localizing(self, label: str, before: Members, after: Members) -> Work:

@@ -20,13 +20,12 @@ import numpy as np
 from pydantic import Field
 
 from clients.errors import InputError
-from clients.exact.files import write_whole
 from clients.jobs import train_job
 from clients.work.pooled import Training
 from clients.work.served import BASE, Masked, Served
 from strategies.retrain.central import CentralParameters, train_centrally
 from strategies.state.kept import Kept
-from strategies.strategy import MERGED, Ask, Deletion, Exactness, Strategy
+from strategies.strategy import CHOSEN, MERGED, Ask, Deletion, Exactness, Strategy
 
 
 class EditedParameters(CentralParameters):
@@ -96,7 +95,7 @@ class Edited(Strategy[E]):
     def save(self) -> None:
         """Write ``chosen.json``, and delete the vectors that it no longer names."""
         facts = self.chosen | {"files": self.stems}
-        write_whole(self.folder / "chosen.json", json.dumps(facts, indent=1, sort_keys=True).encode())
+        self.store.write(CHOSEN, json.dumps(facts, indent=1, sort_keys=True).encode())
         for stem in super().vectors():
             if stem not in self.stems.values():
                 self.store.erase(super()._vector_file(stem))
@@ -106,7 +105,7 @@ class Edited(Strategy[E]):
         try:
             self.stems = self.chosen.pop("files")
         except KeyError as error:
-            raise InputError(f"{self.folder / 'chosen.json'}: names no files of the model") from error
+            raise InputError(f"{self.folder / CHOSEN}: names no files of the model") from error
 
     def _vector_file(self, name: str) -> str:
         return super()._vector_file(self.stems.get(name, name))

@@ -24,7 +24,6 @@ for: the published 0.1 goes with a learning rate of 1e-5; with one of 1e-3 it wo
 the signs would agree on that. The members' own data are the control, not ImageNet.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -110,8 +109,7 @@ class NegMerge(Edited[NegMergeParameters]):
 
     def _merge_all(self, kept: Kept, ask: Ask, jobs: list[Job]) -> np.ndarray:
         """TIES or MagMax over vectors in scratch files."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="negated-", dir=self.folder) as scratch:
+        with self.store.scratch() as scratch:
             paths = [Path(scratch) / f"{index}.safetensors" for index in range(len(jobs))]
             for index, reply in ask(kept, jobs):
                 save_file({"value": np.ascontiguousarray(reply.arrays["vector"])}, paths[index])

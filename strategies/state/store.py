@@ -1,5 +1,7 @@
 """Where a strategy's own files are: a folder, or memory alone for a dry run, which would write thousands for nothing."""
 
+import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,7 @@ class Store(Protocol):
     """Files by name; names may have a folder before them."""
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file, by name, sorted."""
+        """Bytes of every mask and vector, by name, sorted."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -28,6 +30,10 @@ class Store(Protocol):
 
     def erase(self, name: str) -> None:
         """Delete a file, if it is there."""
+        ...
+
+    def scratch(self) -> AbstractContextManager[str]:
+        """A folder that is gone at the end of the block."""
         ...
 
 
@@ -54,6 +60,10 @@ class Folder:
     def erase(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
 
+    def scratch(self) -> AbstractContextManager[str]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="scratch-", dir=self.path)
+
 
 class Memory:
     """The same, gone with the process."""
@@ -62,7 +72,7 @@ class Memory:
         self.content: dict[str, bytes] = {}
 
     def sizes(self) -> dict[str, int]:
-        return {name: len(self.content[name]) for name in sorted(self.content)}
+        return {name: len(self.content[name]) for name in sorted(self.content) if not name.endswith(".json")}
 
     def write(self, name: str, content: bytes) -> None:
         self.content[name] = content
@@ -72,6 +82,9 @@ class Memory:
 
     def erase(self, name: str) -> None:
         self.content.pop(name, None)
+
+    def scratch(self) -> AbstractContextManager[str]:
+        return tempfile.TemporaryDirectory(prefix="unmerge-")
 
 
 def write_vector(store: Store, name: str, vector: np.ndarray) -> None:
