@@ -163,8 +163,9 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
     seeds, spec = len(scenario.seeds), scenario.workers
     done, tunings = work.of_run(rehearsal, sizes.clients)
     spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(spec.stream, scenario)
-    steps = sum(n * work.steps_of(rule, scenario.tuning) for rule, n in tunings.items()) + done.gradient_steps(0)
-    operations = seeds * flops(done, scenario.tuning.steps, sizes.parameters, speeds)
+    tuned = Work(mask_steps=sum(n * steps_of(rule, scenario.tuning) for rule, n in tunings.items()))
+    steps = (done + tuned).gradient_steps(0)
+    operations = seeds * flops(done + tuned, 0, sizes.parameters, speeds)
     lines = [
         f"The run, each client tuned once per rule, with evaluation and audit{f', {seeds} seeds' if seeds > 1 else ''}: "
         f"{seeds * (done.tunings + done.pooled):,} clients tuned, "

@@ -68,7 +68,9 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     kept = {rule: parts for rule, parts in parts_by_rule(strategies_of(scenario, seed)).items() if rule is not None}
     joining: dict[Rule, float] = {}
     step: dict[Rule, float] = {}
-    for rule, parts in (kept or {"plain": ()}).items():  # training on pooled data takes plain steps without a rule
+    if not any(rule_of(rule).steps(tuning) for rule in kept):  # training on pooled data takes plain steps without a rule
+        kept.setdefault("plain", ())
+    for rule, parts in kept.items():
         wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
         each, beside, width = _tuning_seconds(site, typical, rule, wants)
         step[rule], joining[rule] = larger * each, larger * beside

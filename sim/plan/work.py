@@ -57,12 +57,13 @@ def steps_of(rule: Rule, spec: TuningSpec) -> int:
 
 
 def sampled(releases: Sequence[Release]) -> list[int]:
-    """The releases that are rehearsed: all, or some that are evenly spaced, first and last among them."""
+    """The releases that are rehearsed: all, or some that are evenly spaced, the first and the two last among them, as fewer
+    may leave at the last than at the others."""
     each = max((len(release.before) for release in releases), default=1)
-    most = max(2, REHEARSED // max(each, 1))
+    most = max(3, REHEARSED // max(each, 1))
     if len(releases) <= most:
         return list(range(len(releases)))
-    return sorted({round(place) for place in np.linspace(0, len(releases) - 1, most)})
+    return [*sorted({round(place) for place in np.linspace(0, len(releases) - 2, most - 1)}), len(releases) - 1]
 
 
 def over(releases: Sequence[Release], priced: Callable[[Release], Work], formula: bool) -> Work:

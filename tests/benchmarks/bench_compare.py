@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 from clients.exact import determinism
-from clients.jobs import open_site
+from clients.work.site import open_site
 from sim.life.evaluation import evaluate
 from sim.life.learning import learn, localize
 from sim.life.system import build
-from sim.run import prepare
+from sim.plan.checks import prepare
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
 from sim.workers.workers import InlineWorkers

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from clients.data.dataset import Dataset, Example, Shard
+from clients.exact.bits import sign_vector
 from clients.models.loaders import load
 from clients.models.tiny_gpt2 import train_tokenizer
 from clients.settings import ModelSpec, TuningSpec
@@ -43,10 +44,11 @@ def measure(folder: str, way: str) -> dict[str, float]:
     model_options, tuning_options = WAYS[way]
     steps = tuning_options.pop("steps", 1)
     shard = Shard("u", tuple(Example("word " * WORDS, "word") for _ in range(EXAMPLES)))
-    model = load(ModelSpec.model_validate({"base": folder, **model_options}), Dataset((shard,), ()), "cpu")
+    model = load(ModelSpec.model_validate({"base": folder, **model_options}), Dataset((shard,), ()).manifest, "cpu")
     started = time.perf_counter()
     if steps:
-        tune(model, shard, "sign_fixed", TuningSpec.model_validate({"steps": 1, **tuning_options}), 7)
+        spec = TuningSpec.model_validate({"steps": 1, **tuning_options})
+        tune(model, shard, "sign_fixed", spec, 7, sign_vector(7, model.layout.size))
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,

@@ -17,11 +17,11 @@ from unittest import mock
 import numpy as np
 
 from clients.exact import determinism
-from clients.jobs import open_site
+from clients.work.site import open_site
 from sim.life.asking import Asker
 from sim.life.learning import learn
 from sim.life.system import build
-from sim.run import prepare
+from sim.plan.checks import prepare
 from sim.scenario.model import Scenario
 from sim.workers.workers import InlineWorkers
 from strategies import scale

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from clients.jobs import Job, Reply, open_site
+from clients.jobs import Job, Reply
 from clients.settings import Settings
+from clients.work.site import open_site
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind, WorkersSpec

@@ -5,20 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sim.forget import forget
 from test_families import CASES
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from clients.jobs import open_site
 from clients.work.anchors import anchors, number
+from clients.work.site import open_site
 from sim.life.system import strategies_of
-from sim.plan import needs as room
 from sim.plan import plan
-from sim.plan.needs import sizes_of
+from sim.plan.checks import check_machine
+from sim.plan.rehearsal import Rehearsal
+from sim.plan.sizes import sizes_of
 from sim.proof.verify import verify
-from sim.run import run_scenario
+from sim.run import forget, run_scenario
 
 STRATEGIES: list[Any] = [
     {"cluster_average": {"clusters": 3, "by": "anchor"}},
@@ -44,8 +44,8 @@ def stayed(run: Path) -> list[str]:
 def numbers(count: int) -> dict[str, int]:
     """Every client's anchor, made here."""
     site = open_site(tiny().settings(7))
-    at = anchors(site.model, site.dataset.public, count, 7)
-    return {client: number(site.model, site.dataset.shard(client).train, at) for client in EIGHT}
+    at = anchors(site.model, site.manifest.public, count, 7)
+    return {client: number(site.model, site.shard(client).train, at) for client in EIGHT}
 
 
 def test_clusters_by_anchor_are_verified_and_follow_from_the_own_data(anchored: Path) -> None:
@@ -80,9 +80,8 @@ def test_costs_by_anchor(anchored: Path) -> None:
     """As by hash where vectors are subtracted; APA trains and scores the clusters of those who leave."""
     told, three = summary_of(anchored)["strategies"], numbers(3)
     scenario = tiny(strategies=STRATEGIES[:2])
-    for row in plan.rows_of(scenario, sizes_of(open_site(scenario.settings(7)), scenario.stream)):
-        assert row.learn is not None
-        assert row.forget is not None
+    rehearsal = Rehearsal(scenario, sizes_of(open_site(scenario.settings(7)), scenario), 7)
+    for row in plan.rows_of(rehearsal):
         found = told[row.label]
         assert found["gradient_steps"] == {"learn": 8 * 3, "forget": 4 * 3}
         assert found["evaluations"] == {"learn": row.learn.evaluations, "forget": row.forget.evaluations}
@@ -114,7 +113,7 @@ def test_too_few_public_examples_are_refused_before_anything_is_written(name: st
     scenario = tiny(data=data, strategies=["average", many])
     for look in (
         lambda: run_scenario(scenario, tmp_path / "run"),
-        lambda: room.check_machine(scenario, tmp_path),
+        lambda: check_machine(scenario, tmp_path),
         lambda: plan.plan(scenario, tmp_path, 100),
     ):
         with pytest.raises(InputError, match=message):

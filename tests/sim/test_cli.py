@@ -66,10 +66,11 @@ import numpy as np
 from sim.life.ledger import Ledger
 from sim.life.saved import open_run
 from sim.life.system import build
+from strategies.state.sum import Sum
 run = Path("runs/tiny")
 scenario, _, (record,) = open_run(run)
 system = build(scenario, 7, run / "state/7", load=True)
-system.kept["plain"].total.total[0] += 1
+system.kept["plain"][Sum()].total.total[0] += 1
 system.save()
 record["state_digest"] = system.digests()
 (run / "state/7/progress.json").write_text(json.dumps(record))

@@ -73,7 +73,7 @@ def test_the_recovered_share(value: float | None, zero: float | None, local: flo
 def compared(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A finished comparison, not to be changed, and the rules of all tunings in it."""
     run, noted = noted_run(with_strategies(tiny(audit=[]), NAMES), tmp_path_factory.mktemp("compared") / "run")
-    return run, [job.facts["kind"] for job, _ in noted if job.kind == "tune" for _ in job.clients]
+    return run, [job.facts["rule"] for job, _ in noted if job.kind == "tune" for _ in job.clients]
 
 
 def test_each_client_is_tuned_once_per_rule_however_many_are_compared(compared: tuple[Path, list[str]]) -> None:

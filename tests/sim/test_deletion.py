@@ -12,8 +12,9 @@ from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import WorkError
-from clients.jobs import Job, Reply, open_site
+from clients.jobs import Job, Reply
 from clients.settings import Settings
+from clients.work.site import open_site
 from sim.run import run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.workers import InlineWorkers, Workers
@@ -55,9 +56,9 @@ def leaving(honest: Path) -> list[str]:
     return [record["client"] for record in records_of(honest, "request")]
 
 
-def is_deletion(job: Job, client: str, kind: str) -> bool:
+def is_deletion(job: Job, client: str, rule: str) -> bool:
     """A job that derives a leaving client again: alone, and for the sum only."""
-    return job.kind == "tune" and job.clients == (client,) and job.facts["kind"] == kind and not job.facts["wants"]["masks"]
+    return job.kind == "tune" and job.clients == (client,) and job.facts == {"rule": rule, "wants": [["sum", None]]}
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -126,7 +127,7 @@ def test_an_update_that_lies_is_refused(honest: Path, tmp_path: Path) -> None:
     """One client doubles its vector whenever it is asked alone; in a cohort nobody could tell."""
 
     def spoil(job: Job, reply: Reply) -> Reply:
-        if job.kind == "tune" and job.clients == ("u4",) and "sum" in reply.arrays and job.facts["kind"] == "plain":
+        if job.kind == "tune" and job.clients == ("u4",) and "sum" in reply.arrays and job.facts["rule"] == "plain":
             return replace(reply, arrays=dict(reply.arrays) | {"sum": reply.arrays["sum"] * 2})
         return reply
 

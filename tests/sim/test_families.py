@@ -10,9 +10,11 @@ from tiny_scenario import TINY, tiny
 
 from clients.errors import InputError
 from clients.exact.bits import sign_vector
-from clients.jobs import Wants, open_site, perform, tune_job
+from clients.jobs import perform, tune_job
 from clients.models import tiny_gpt2
 from clients.models.tiny_clip import close_texts
+from clients.work.contributions import VECTOR
+from clients.work.site import open_site
 from sim.proof.verify import verify
 from sim.run import run_scenario
 
@@ -105,8 +107,8 @@ def test_the_allotment_is_recorded(tmp_path: Path) -> None:
 def test_lora_moves_adapters_only_and_under_the_shared_signs() -> None:
     site = open_site(tiny(**CASES["lora"]).settings(7))
     assert all(".lora_A." in name or ".lora_B." in name for name in site.model.layout.names)
-    client = site.dataset.clients[0]
-    vector = perform(site, tune_job([client], "sign_fixed", Wants(vector=True)), {}).arrays[f"vector/{client}"]
+    client = site.manifest.clients[0]
+    vector = perform(site, tune_job([client], "sign_fixed", [VECTOR]), {}).arrays[f"vector/{client}"]
     assert vector.size == site.model.layout.size < site.model.parameters / 5
     assert (vector * sign_vector(7, vector.size) >= 0).all()
     assert np.count_nonzero(vector) > vector.size // 8

@@ -6,6 +6,7 @@ import mmap
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,37 @@ from safetensors.numpy import save
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, POOLED, TINY, tiny
 
+from clients.data.shards import Shard
 from clients.errors import InputError
-from clients.jobs import Site, Wants, open_site, perform, tune_job
+from clients.exact import bits
+from clients.jobs import perform, train_job, tune_job
 from clients.settings import TuningSpec
+from clients.work.contributions import Wanted
+from clients.work.pooled import Term, Training
+from clients.work.rules import Rule
+from clients.work.served import Masked, Served
+from clients.work.site import Site, open_site
+from clients.work.tuning import Tuned
 from sim import cli
-from sim.life.system import strategies_of
-from sim.plan import machine, plan
-from sim.plan import needs as room
-from sim.plan import work as price
-from sim.plan.needs import Need, Sizes, sizes_of
+from sim.plan import machine, needs, plan, work
+from sim.plan.needs import Need
+from sim.plan.rehearsal import Rehearsal
+from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, batch_size, calibrate, nearest
-from sim.plan.work import Release, Work
+from sim.plan.work import Release
+from sim.run import run_scenario
 from sim.scenario.model import Scenario
-from strategies.erase.zero_shot import ZeroShot
 from strategies.registry import REGISTRY
-from strategies.state.cluster_sums import Additive
+from strategies.retrain.sisa import Sisa
+from strategies.scale import client_scores
+from strategies.state.cluster_sums import ClusterSums
 from strategies.state.clusters import number
-from strategies.state.kept import Keeps
-from strategies.strategy import Parameters
+from strategies.state.kept import Kept
+from strategies.state.layout import safetensors_bytes
+from strategies.state.masks import Counts, masked
+from strategies.state.sum import MEAN, Sum
+from strategies.strategy import MERGED, Ask, Parameters, RuledParameters, Strategy
+from strategies.work import Work
 
 EVERYTHING: list[Any] = [
     *TINY["strategies"],
@@ -45,7 +59,17 @@ EVERYTHING: list[Any] = [
 ]
 EIGHT = tuple(f"u{i}" for i in range(8))
 SIZES = Sizes(EIGHT, parameters=1000, tunable=100, tensors=4, features=6, process=5000)
+ONE = SIZES.layout("plain", 7).vector_bytes
 SPEEDS = Speeds({"plain": 0.5}, {"plain": 0.25}, 0.125, 4.0, 5.0, 30.0, 9000)
+
+
+def left_of(scenario: Scenario, sizes: Sizes) -> tuple[str, ...]:
+    """Who is there after the stream."""
+    return work.remaining(work.releases_of(scenario, sizes.clients, 7), sizes.clients)
+
+
+def run_memory(scenario: Scenario, measured: int = 0) -> int:
+    return needs.run_memory(Rehearsal(scenario, SIZES, 7), measured)
 
 
 def counted_run(scenario: Scenario, out: Path) -> tuple[Path, dict[str, int]]:
@@ -65,19 +89,29 @@ def everything(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
 @pytest.fixture(scope="module")
 def sizes(site: Site) -> Sizes:
     scenario = tiny(strategies=["clamu"], tuning={"steps": 1})
-    return calibrate(scenario, open_site(scenario.settings(7)), sizes_of(open_site(scenario.settings(7)), scenario.stream))[
-        0
-    ]
+    here = open_site(scenario.settings(7))
+    return calibrate(scenario, here, sizes_of(here, scenario))[0]
 
 
 # -- by hand ----------------------------------------------------------------------------------------------------------
 
 
-def strategy_of(entry: Any) -> Any:
-    (found,) = strategies_of(tiny(strategies=[entry]), 7).values()
-    return found
+def alone(entry: Any) -> tuple[Rehearsal, str]:
+    """Dry runs of one strategy, and its label."""
+    rehearsal = Rehearsal(tiny(strategies=[entry]), SIZES, 7)
+    (label,) = rehearsal.strategies
+    return rehearsal, label
 
 
+def storage(entry: Any, *history: tuple[str, ...]) -> int:
+    return needs.storage(*alone(entry), *history)
+
+
+def rows(scenario: Scenario, sizes: Sizes) -> list[plan.Row]:
+    return plan.rows_of(Rehearsal(scenario, sizes, 7))
+
+
+FIVE = ("a", "b", "c", "d", "e")
 RELEASES = [Release(("a", "b"), ("c", "d", "e")), Release(("c",), ("d", "e"))]
 EDIT = {"steps": 40, "batch": 8, "edit_steps": 3, "edit_batch": 2}
 
@@ -115,75 +149,259 @@ def choices(first: int, then: int = 0) -> tuple[Work, Work]:
 )
 def test_work_follows_from_the_deletion_rule(entry: Any, learn: Work, forget: Work) -> None:
     """Five clients; two leave, then one."""
-    strategy = strategy_of(entry)
-    assert price.learning(strategy, ("a", "b", "c", "d", "e")) == learn
-    assert price.forgetting(strategy, RELEASES) == forget
+    rehearsal, label = alone(entry)
+    assert work.learning(rehearsal, label, FIVE) == learn
+    assert work.forgetting(rehearsal, label, RELEASES) == forget
 
 
 def test_sisa_trains_a_shard_again_from_the_first_slice_that_has_changed() -> None:
     """One shard, two slices: stage 0 has those of slice 0, stage 1 everybody. Whoever leaves slice 1 costs one stage."""
-    strategy = strategy_of({"sisa": {"shards": 1, "slices": 2, "steps": 10, "batch": 4}})
-    (shard,) = strategy.slices_of(EIGHT)
+    rehearsal, label = alone({"sisa": {"shards": 1, "slices": 2, "steps": 10, "batch": 4}})
+    sisa = rehearsal.strategies[label]
+    assert isinstance(sisa, Sisa)
+    (shard,) = sisa.slices_of(EIGHT)
     zero, one = map(len, shard)
     assert min(zero, one) >= 2
     assert zero + one == 8
-    assert price.learning(strategy, EIGHT) == Work(0, 0, zero + 8, 20, 80)
+    assert work.learning(rehearsal, label, EIGHT) == Work(0, 0, zero + 8, 20, 80)
     early, late = (Release((part[0],), tuple(c for c in EIGHT if c != part[0])) for part in shard)
-    assert price.forgetting(strategy, [early]) == Work(0, 0, zero - 1 + 7, 20, 80)
-    assert price.forgetting(strategy, [late]) == Work(0, 0, 7, 10, 40)
-    assert room.own_bytes(strategy, SIZES, EIGHT) == 2 * room.vector_bytes(100)
-    assert room.own_bytes(strategy, SIZES, tuple(shard[1])) == room.vector_bytes(100)
+    assert work.forgetting(rehearsal, label, [early]) == Work(0, 0, zero - 1 + 7, 20, 80)
+    assert work.forgetting(rehearsal, label, [late]) == Work(0, 0, 7, 10, 40)
+    assert needs.own_bytes(rehearsal, label, EIGHT) == 2 * ONE
+    assert needs.own_bytes(rehearsal, label, tuple(shard[1])) == ONE
+    assert needs.own_bytes(rehearsal, label, EIGHT, tuple(shard[1])) == ONE
 
 
 def test_apa_trains_the_leavers_cluster_and_has_everybody_score_it() -> None:
-    strategy = strategy_of({"apa": {"clusters": 2, "steps": 10, "batch": 4}})
+    rehearsal, label = alone({"apa": {"clusters": 2, "steps": 10, "batch": 4}})
     one, other = ([c for c in EIGHT if number(c, 2, 7) == k] for k in (0, 1))
     assert min(len(one), len(other)) >= 2
-    assert price.learning(strategy, EIGHT) == Work(0, 0, 8, 20, 80, 16)
+    assert work.learning(rehearsal, label, EIGHT) == Work(0, 0, 8, 20, 80, 16)
     stay = tuple(c for c in EIGHT if c != one[0])
-    assert price.forgetting(strategy, [Release((one[0],), stay)]) == Work(0, 0, len(one) - 1, 10, 40, 7)
-    assert price.forgetting(strategy, [Release(tuple(one), tuple(other))]) == Work()
-    assert price.localizing(strategy, stay, EIGHT) == Work(0, 0, len(one), 10, 40, 7 + 2)  # who joins scores both
-    assert room.own_bytes(strategy, SIZES, EIGHT) == 2 * room.vector_bytes(100)
-    assert room.own_bytes(strategy, SIZES, tuple(other)) == room.vector_bytes(100)
-    assert room.server_memory(strategy, SIZES) == 5000 + 2000 + 2 * 400
+    assert work.forgetting(rehearsal, label, [Release((one[0],), stay)]) == Work(0, 0, len(one) - 1, 10, 40, 7)
+    assert work.forgetting(rehearsal, label, [Release(tuple(one), tuple(other))]) == Work()
+    assert rehearsal.localizing(label, stay, EIGHT) == Work(0, 0, len(one), 10, 40, 7 + 2)  # who joins scores both
+    assert needs.own_bytes(rehearsal, label, EIGHT) == 2 * ONE
+    assert needs.own_bytes(rehearsal, label, tuple(other)) == ONE
+    assert needs.own_bytes(rehearsal, label, EIGHT, tuple(other)) == ONE
+    assert needs.server_memory(rehearsal, label) == 5000 + 2000 + 2 * 400
 
 
 def test_a_scale_is_chosen_by_fifty_members_at_most_and_by_nobody_if_there_is_none() -> None:
-    strategy = strategy_of({"average": {"alpha": [1.0, 2.0]}})
-    assert price.choosing(strategy, 500).evaluations == 2 * 50
-    assert price.choosing(strategy, 0) == Work()
+    rehearsal, label = alone({"average": {"alpha": [1.0, 2.0]}})
+    many = tuple(f"m{i}" for i in range(500))
+    assert rehearsal.localizing(label, (), many) == Work(evaluations=2 * 50)
+    assert rehearsal.localizing(label, many, ()) == Work()
 
 
 def test_gradient_steps_are_those_of_tunings_masks_and_pools() -> None:
-    assert Work(5, 7, 9, 11, 13, 15).gradient_steps(TuningSpec(steps=20)) == 100 + 7 + 11
-    assert price.from_scratch(strategy_of("average"), RELEASES) == Work(5)
-    assert price.from_scratch(strategy_of({"central": {"steps": 40, "batch": 8}}), RELEASES) == Work(0, 0, 5, 80, 640)
+    assert Work(5, 7, 9, 11, 13, 15).gradient_steps(20) == 100 + 7 + 11
+    assert work.from_scratch(*alone("average"), RELEASES) == Work(5)
+    assert work.from_scratch(*alone({"central": {"steps": 40, "batch": 8}}), RELEASES) == Work(0, 0, 5, 80, 640)
 
 
-def test_no_price_is_told_of_an_unknown_rule_and_what_is_approximate_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other(ZeroShot):
-        exactness = "approximate"
-        deletion = "by magic"  # type: ignore[assignment]
+class Magic(Strategy[Parameters]):
+    """A strategy that nobody has heard of: it trains on everybody, and everybody says what that is worth."""
 
-    monkeypatch.setitem(REGISTRY, "other", (Other, Parameters))
+    exactness = "approximate"
+    deletion = "by magic"  # type: ignore[assignment]
+
+    def localize(self, kept: Kept, ask: Ask) -> None:
+        members = tuple(sorted(kept.members))
+        for _, reply in ask(kept, [train_job(Training(terms=(Term(clients=members),), steps=7, batch=3))]):
+            self.keep_merged(reply.arrays["vector"])
+        scores = client_scores(kept, ask, [(client, Masked(MERGED)) for client in members], [1.0])
+        self.chosen = {"best": max(score for row in scores for score in row)}
+
+    def serve(self, kept: Kept, client: str) -> Served:
+        return Masked(MERGED)
+
+
+def test_an_unknown_rule_has_its_true_price_and_what_is_approximate_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody is trained on for 7 steps of 3 examples and asked once: eight, six, four, and four in the audit."""
+    monkeypatch.setitem(REGISTRY, "other", Magic)
     scenario = tiny(strategies=["average", "other"])
-    average, other = plan.rows_of(scenario, SIZES)
-    assert (other.learn, other.forget) == (None, None)
-    assert price.of_run(scenario, EIGHT, 7) is None
+    rehearsal = Rehearsal(scenario, SIZES, 7)
+    average, other = plan.rows_of(rehearsal)
+    assert other.learn == Work(0, 0, 8, 7, 21, 8)
+    assert other.forget == Work(0, 0, 6 + 4, 14, 42, 6 + 4)
+    assert (other.kept, other.memory) == (ONE, 5000 + 2000)
+    done, rules = work.of_run(rehearsal, EIGHT)
+    assert rules == {"plain": 8 + 4 + 4}
+    assert done == Work(16, 0, 8 + 6 + 4 + 4, 4 * 7, 4 * 21, 8 + 6 + 4 + 4 + 2 * 3 * 8)  # all evaluated three times
     assert (average.warning, other.warning) == ("", "cannot delete exactly: something of the forgotten is left")
     lines = shown(plan.table(scenario, SIZES, SPEEDS, [other], 130), 130).splitlines()
-    assert lines[-2].split()[:7] == ["other", "NO", "by", "magic", "?", "?", "?"]
+    assert " ".join(lines[-2].split()[:12]) == "other NO by magic 8 / 2.5 / 10 7 / 14"
+
+
+class LayeredParameters(RuledParameters):
+    """``layers``: numbers of layers, which are no grid."""
+
+    layers: tuple[int, ...] = (1, 2, 3)
+
+
+class Layered(Strategy[LayeredParameters]):
+    """A mean, and a tuple among the parameters."""
+
+    deletion = "subtract"
+    parts = (Sum(),)
+
+    def localize(self, kept: Kept, ask: Ask) -> None:
+        self.chosen = {"layers": list(self.parameters.layers)}
+
+    def serve(self, kept: Kept, client: str) -> Served:
+        return Masked(MEAN)
+
+
+def test_a_tuple_that_is_no_grid_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTRY, "layered", Layered)
+    rehearsal, label = alone({"layered": {"layers": [4, 5, 6, 7]}})
+    assert work.learning(rehearsal, label, FIVE) == Work(5)
+    assert work.forgetting(rehearsal, label, RELEASES) == Work(3)
+    assert rehearsal.outcome(label, FIVE).work == Work()
+
+
+class Paired(Strategy[RuledParameters]):
+    """A mask for every two members, and two vectors."""
+
+    deletion = "subtract"
+    parts = (Sum(),)
+
+    def localize(self, kept: Kept, ask: Ask) -> None:
+        pairs = [f"pair-{i}" for i in range((len(kept.members) + 1) // 2)]
+        self.erase_masks(but=pairs)
+        mean = kept.direction(MEAN)
+        for name in pairs:
+            self.keep_mask(name, bits.pack(mean > 0))
+        for name, sign in (("there", 1), ("back", -1)):
+            self.keep_vector(name, np.float32(sign) * mean)
+
+    def serve(self, kept: Kept, client: str) -> Served:
+        return Masked("there", mask=self.mask("pair-0"), start="back") if client in kept.members else Masked("there")
+
+
+def test_files_that_nobody_has_heard_of_are_priced_to_the_byte(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sizes: Sizes
+) -> None:
+    """Eight members have four masks; of the five who stay, the last one has a mask to itself."""
+    monkeypatch.setitem(REGISTRY, "paired", Paired)
+    rehearsal, label = alone("paired")
+    assert needs.own_bytes(rehearsal, label, EIGHT) == 4 * 13 + 2 * ONE
+    assert needs.own_bytes(rehearsal, label, EIGHT, EIGHT[:5]) == 3 * 13 + 2 * ONE
+    assert needs.server_memory(rehearsal, label) == 5000 + 800 + (16 + 4 * 2) * 100 + 8 * 13  # both vectors are served
+    scenario = tiny(strategies=["paired"], stream={"requests": 3, "release": {"every": 3}})
+    told = summary_of(run_scenario(scenario, tmp_path / "run"))["strategies"]["paired"]
+    assert told["bitwise_equal"] is True
+    real = Rehearsal(scenario, sizes, 7)
+    left = left_of(scenario, sizes)
+    assert len(left) == 5
+    assert needs.storage(real, "paired", sizes.clients) == told["storage_before"]
+    assert needs.storage(real, "paired", sizes.clients, left) == told["storage_bytes"]
+    assert told["storage_before"] - told["storage_bytes"] == (sizes.tunable + 7) // 8
+
+
+SOME = st.sets(st.sampled_from([*EIGHT, *FIVE])).map(lambda members: tuple(sorted(members)))
+FORMULAS: list[Any] = [
+    {"sisa": {"shards": 2, "slices": 3, "steps": 5, "batch": 4}},
+    {"sisa": {"shards": 1, "slices": 1, "steps": 5, "batch": 4}},
+    {"apa": {"clusters": 3, "steps": 5, "batch": 4}},
+    {"apa": {"clusters": 3, "steps": 5, "batch": 4, "by": "anchor"}},
+]
+
+
+@pytest.mark.parametrize("entry", FORMULAS)
+@given(before=SOME, after=SOME)
+def test_a_formula_is_what_a_dry_run_counts(entry: Any, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+    rehearsal, label = alone(entry)
+    told = rehearsal.strategies[label].work(before, after)
+    assert told == rehearsal.outcome(label, before, after).work
+    assert rehearsal.strategies[label].work((), after) == rehearsal.outcome(label, after).work
+
+
+def test_of_a_long_stream_some_releases_are_rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """200 clients, of whom 150 leave one after another."""
+    everybody = tuple(f"u{i}" for i in range(200))
+    large = replace(SIZES, clients=everybody)
+    strategies: list[Any] = [
+        {"average": {"alpha": [1.0, 2.0]}},
+        {"clamu": {"affinity": "random", "steps": 2}},
+        {"central": {"steps": 40, "batch": 8}},
+        {"linear_negation": EDIT},
+        {"sisa": {"shards": 2, "slices": 2}},
+    ]
+    data = TINY["data"] | {"clients": 200}
+    scenario = tiny(data=data, strategies=strategies, stream={"requests": 150, "release": {"every": 1}}, audit=[])
+    releases = work.releases_of(scenario, everybody, 7)
+    assert len(releases) == 150
+    chosen = work.sampled(releases)
+    assert (len(chosen), chosen[0], chosen[-1]) == (work.REHEARSED // 200, 0, 149)
+    few = Rehearsal(scenario, large, 7)
+    some = {label: work.forgetting(few, label, releases) for label in few.strategies}
+    some["run"], _ = work.of_run(few, everybody)
+    lines = plan.totals(few, SPEEDS, needs.need_of(scenario, large, tmp_path))
+    assert "Estimate: 100 of 150 releases were rehearsed; the others lie between them." in lines
+    monkeypatch.setattr(work, "REHEARSED", 10**9)
+    assert work.sampled(releases) == list(range(150))
+    exact = Rehearsal(scenario, large, 7)
+    every = {label: work.forgetting(exact, label, releases) for label in exact.strategies}
+    every["run"], _ = work.of_run(exact, everybody)
+    for label, found in some.items():
+        assert vars(found) == pytest.approx(vars(every[label]), rel=0.01), label
+    assert some["sisa"] == every["sisa"]  # it has a formula
+    assert every["clamu"].mask_steps == 2 * sum(range(50, 200))
+    assert not any("Estimate" in line for line in plan.totals(exact, SPEEDS, needs.need_of(scenario, large, tmp_path)))
+
+
+def test_a_last_release_of_fewer_does_not_weigh_on_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten leave at each of 15 releases and one at the last; the pool of an ascent is those who leave."""
+    everybody = tuple(f"u{i}" for i in range(200))
+    stream = {"requests": 151, "release": {"every": 10}}
+    scenario = tiny(data=TINY["data"] | {"clients": 200}, strategies=[{"gradient_ascent": EDIT}], stream=stream)
+    releases = work.releases_of(scenario, everybody, 7)
+    monkeypatch.setattr(work, "REHEARSED", 200)
+    assert work.sampled(releases) == [0, 14, 15]
+    rehearsal = Rehearsal(scenario, replace(SIZES, clients=everybody), 7)
+    assert work.forgetting(rehearsal, "gradient_ascent", releases) == Work(0, 0, 151, 16 * 3, 16 * 3 * 2)
+
+
+class Stepless(Rule):
+    """Vectors that nobody takes a step for."""
+
+    name = "test_plan:Stepless"
+
+    def derive(self, site: Site, shard: Shard) -> Tuned:
+        return Tuned(np.zeros(self.bounds(site)[-1], dtype=np.float32), "none", steps=0, tokens=0, loss=0.0)
+
+    def steps(self, spec: TuningSpec) -> int:
+        return 0
+
+
+def test_a_rule_without_steps_costs_none_and_training_on_pools_does_all_the_same(tmp_path: Path, site: Site) -> None:
+    """Eight clients are evaluated once: 30 tokens each on 1,000 parameters."""
+    stepless = {"average": {"tuning": Stepless.name}}
+    scenario = tiny(strategies=[stepless], stream={"requests": 0}, audit=[])
+    rehearsal = Rehearsal(scenario, SIZES, 7)
+    (row,) = plan.rows_of(rehearsal)
+    assert (row.learn, row.steps) == (Work(8), 0)
+    speeds = replace(SPEEDS, joining={Stepless.name: 0.5}, step={Stepless.name: 0.0})
+    told = plan.totals(rehearsal, speeds, needs.need_of(scenario, SIZES, tmp_path))
+    assert told[0].endswith("8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, 5.0 s.")
+    pooled = tiny(strategies=[stepless, "central"])
+    here = open_site(pooled.settings(7))
+    _, measured = calibrate(pooled, here, sizes_of(here, pooled))
+    assert measured.step[Stepless.name] == 0.0
+    assert measured.step["plain"] > 0
+    assert set(measured.step) == set(measured.joining) == {Stepless.name, "plain"}
 
 
 def test_deleting_at_the_price_of_retraining_is_warned_of() -> None:
     """Eight clients, two leave at once: six are tuned again (18 steps); two are derived (6) and 2 mask steps of six (12)."""
     stream = {"requests": 2, "release": {"every": 2}}
     two, three = {"clamu": {"steps": 2}}, {"clamu": {"steps": 1, "label": "less"}}
-    rows = plan.rows_of(tiny(strategies=["ties", "average", two, three], stream=stream), SIZES)
+    found = rows(tiny(strategies=["ties", "average", two, three], stream=stream), SIZES)
     said = "deleting costs as much as learning again without the forgotten: 18 of 18 gradient steps"
-    assert [row.warning for row in rows] == [said, "", said, ""]
-    central, sisa = plan.rows_of(tiny(strategies=["central", "sisa"], stream=stream), SIZES)
+    assert [row.warning for row in found] == [said, "", said, ""]
+    central, sisa = rows(tiny(strategies=["central", "sisa"], stream=stream), SIZES)
     assert (central.warning, sisa.warning) == (said.replace("18", "200"), "")
 
 
@@ -196,7 +414,7 @@ def test_deleting_at_the_price_of_retraining_is_warned_of() -> None:
 )
 def test_safetensors_bytes_are_those_of_the_file(arrays: dict[str, tuple[Any, int]]) -> None:
     real = save({name: np.zeros(n, dtype=kind) for name, (kind, n) in arrays.items()})
-    assert room.safetensors_bytes({name: (kind, (n,)) for name, (kind, n) in arrays.items()}) == len(real)
+    assert safetensors_bytes({name: ((n,), kind) for name, (kind, n) in arrays.items()}) == len(real)
 
 
 def test_bytes_by_hand() -> None:
@@ -206,63 +424,74 @@ def test_bytes_by_hand() -> None:
     total = len(save({"sum": np.zeros(100, dtype=np.int64), "count": np.zeros(1, dtype=np.int64)}))
     counts = len(save({"counts": np.zeros(100, dtype=np.int32)}))
     assert total - 800 < 200
-    assert room.storage(strategy_of("local"), SIZES, EIGHT) == 8 * one
-    assert room.storage(strategy_of("average"), SIZES, EIGHT) == total
-    assert room.storage(strategy_of("sift_masks"), SIZES, EIGHT) == total + 8 * (13 + small)
-    assert room.storage(strategy_of({"sift_masks": {"scale": "counts"}}), SIZES, EIGHT) == total + 8 * (13 + small) + counts
-    assert room.storage(strategy_of("mask_only"), SIZES, EIGHT[:5]) == 5 * (13 + small)
-    assert room.storage(strategy_of("ties"), SIZES, EIGHT) == one
-    assert room.storage(strategy_of("ties"), SIZES, ()) == 0
-    assert room.storage(strategy_of("emr"), SIZES, EIGHT) == one + 8 * 13
+    assert storage("local", EIGHT) == 8 * one
+    assert storage("average", EIGHT) == total
+    assert storage("sift_masks", EIGHT) == total + 8 * (13 + small)
+    assert storage({"sift_masks": {"scale": "counts"}}, EIGHT) == total + 8 * (13 + small) + counts
+    assert storage("mask_only", EIGHT[:5]) == 5 * (13 + small)
+    assert storage("ties", EIGHT) == one
+    assert storage("ties", ()) == 0
+    assert storage("emr", EIGHT) == one + 8 * 13
     features = len(save({"value": np.zeros(6, dtype=np.float32)}))
-    assert room.storage(strategy_of({"clamu": {"clusters": 3}}), SIZES, EIGHT) == total + 8 * features + 3 * 13
-    assert room.storage(strategy_of({"clamu": {"clusters": 30}}), SIZES, EIGHT) == total + 8 * features + 8 * 13
+    assert storage({"clamu": {"clusters": 3}}, EIGHT) == total + 8 * features + 3 * 13
+    assert storage({"clamu": {"clusters": 30}}, EIGHT) == total + 8 * features + 8 * 13
 
 
 def test_a_displacement_is_kept_once_somebody_has_left() -> None:
-    one, linear = room.vector_bytes(100), strategy_of("linear_negation")
-    assert [room.storage(linear, SIZES, EIGHT[:n]) for n in (8, 7, 0)] == [one, 2 * one, 0]
-    assert room.most_bytes(tiny(strategies=["linear_negation", "salun"]), SIZES, 7) == 3 * one
-    assert room.most_bytes(tiny(strategies=["linear_negation"], stream={"requests": 0}), SIZES, 7) == one
-    assert room.most_bytes(tiny(strategies=["local"]), SIZES, 7) == 8 * one
+    histories = ((EIGHT,), (EIGHT, EIGHT[:7]), (EIGHT, ()))
+    assert [storage("linear_negation", *history) for history in histories] == [ONE, 2 * ONE, 0]
+
+    def most(**sections: Any) -> int:
+        return needs.most_bytes(Rehearsal(tiny(**sections), SIZES, 7))
+
+    assert most(strategies=["linear_negation", "salun"]) == 3 * ONE
+    assert most(strategies=["linear_negation"], stream={"requests": 0}) == ONE
+    assert most(strategies=["local"]) == 8 * ONE
 
 
 def test_central_trainings_are_held_while_strategies_share_them() -> None:
     """At most four, 400 bytes each; beside them 2,000 to save, 3,200 of a worker, and 400 or 800 while λ is chosen."""
     alike = tiny(strategies=["central", "salun", "gradient_ascent"])
-    assert room.run_memory(alike, SIZES, 7) == 2000 + 3200 + 400
+    assert run_memory(alike) == 2000 + 3200 + 400
     many = tiny(strategies=[{"central": {"label": f"c{steps}", "steps": steps}} for steps in range(1, 11)])
-    assert room.run_memory(many, SIZES, 7) == 2000 + 3200 + 4 * 400
-    assert room.run_memory(tiny(strategies=["negmerge"]), SIZES, 7) == 2000 + 400 + 3200 + 400
-    assert room.run_memory(tiny(strategies=["linear_negation"]), SIZES, 7) == 2000 + 800 + 3200 + 400
+    assert run_memory(many) == 2000 + 3200 + 4 * 400
+    assert run_memory(tiny(strategies=["negmerge"])) == 2000 + 400 + 3200 + 400
+    assert run_memory(tiny(strategies=["linear_negation"])) == 2000 + 800 + 3200 + 400
 
 
 def test_memory_by_hand() -> None:
     """d = 100, a process of 5,000 bytes."""
-    cluster_average = strategy_of({"cluster_average": {"clusters": 1}})
-    assert room.held(Keeps(sum=True, counts=(0.5,)), SIZES, EIGHT, 7) == 800 + 400
-    assert room.held(Keeps(additive=(Additive(of="vectors"),)), SIZES, EIGHT, 7) == 800
-    assert room.server_memory(strategy_of("average"), SIZES) == 5000 + 800 + 2000
-    assert room.server_memory(strategy_of("local"), SIZES) == 5000 + 2000 + 8 * 400
-    assert room.server_memory(strategy_of("emr"), SIZES) == 5000 + 2000 + 8 * 13
-    assert room.server_memory(cluster_average, SIZES) == 5000 + 800 + 2400
-    assert room.worker_memory(Keeps(sum=True, masks=(0.5, 1.0)), SIZES, 3) == 5000 + 3200 + 3 * 26
-    assert room.worker_memory(Keeps(vectors=True), SIZES, 2) == 5000 + 3200 + 2 * 400
+    layout = SIZES.layout("plain", 7)
+    assert needs.held((Sum(), *masked(0.5), Counts(0.5)), layout, EIGHT) == 800 + 400
+    assert needs.held((ClusterSums("vectors"),), layout, EIGHT) == 800
+    assert needs.server_memory(*alone("average")) == 5000 + 800 + 2000
+    assert needs.server_memory(*alone("local")) == 5000 + 2000 + 8 * 400
+    assert needs.server_memory(*alone("emr")) == 5000 + 2000 + 8 * 13
+    assert needs.server_memory(*alone({"cluster_average": {"clusters": 1}})) == 5000 + 800 + 2400
+
+    def worker(cohort: int, *strategies: Any) -> int:
+        scenario = tiny(strategies=list(strategies), workers={"kind": "inline", "cohort": cohort})
+        return needs.worker_memory(Rehearsal(scenario, SIZES, 7))
+
+    two = ({"sift_masks": {"keep": 0.5}}, {"sift_masks": {"label": "whole", "keep": 1.0}})
+    assert worker(3, *two) == worker(3, *two, "average") == 5000 + 3200 + 3 * 26
+    assert worker(2, "local") == worker(2, "local", *two) == 5000 + 3200 + 2 * 400
     inline = tiny(strategies=["average"])
-    assert room.run_memory(inline, SIZES, 7) == 800 + 2000 + 3200
-    assert room.run_memory(inline, SIZES, 7, measured=9000) == 800 + 2000 + 4000
+    assert run_memory(inline) == 800 + 2000 + 3200
+    assert run_memory(inline, measured=9000) == 800 + 2000 + 4000
     pool = tiny(strategies=["average"], workers={"kind": "ray", "count": 3, "cohort": 2})
-    assert room.run_memory(pool, SIZES, 7) == 800 + 2000 + 3 * (5000 + 3200)
+    assert run_memory(pool) == 800 + 2000 + 3 * (5000 + 3200)
     cluster = tiny(strategies=["average"], workers={"kind": "ray", "address": "auto"})
-    assert room.run_memory(cluster, SIZES, 7) == 800 + 2000
+    assert run_memory(cluster) == 800 + 2000
 
 
 def test_seconds_and_operations_by_hand() -> None:
     """A step has 4 examples of 5 tokens: those of pooled steps are 2 more."""
-    work = Work(tunings=4, mask_steps=10, pooled_steps=3, pooled_examples=8, evaluations=6)
-    assert plan.seconds(work, {"plain": 4}, 20, SPEEDS) == 4 * (0.5 + 20 * 0.25) + (10 + 2) * 0.25 + 6 * 0.125
-    assert plan.flops(work, 20, 1000, SPEEDS) == 6 * 1000 * (90 + 2) * 20 + 2 * 1000 * 6 * 30
-    assert plan.seconds(Work(), {None: 0}, 20, SPEEDS) == 0
+    done = Work(tunings=4, mask_steps=10, pooled_steps=3, pooled_examples=8, evaluations=6)
+    tuning = TuningSpec(steps=20)
+    assert plan.seconds(done, {"plain": 4}, tuning, SPEEDS) == 4 * (0.5 + 20 * 0.25) + (10 + 2) * 0.25 + 6 * 0.125
+    assert plan.flops(done, 20, 1000, SPEEDS) == 6 * 1000 * (90 + 2) * 20 + 2 * 1000 * 6 * 30
+    assert plan.seconds(Work(), {None: 0}, tuning, SPEEDS) == 0
 
 
 @pytest.mark.parametrize(
@@ -290,17 +519,15 @@ def test_every_strategys_steps_tunings_and_evaluations_are_those_of_a_run(
 ) -> None:
     scenario, run, _ = everything
     told = summary_of(run)["strategies"]
-    rows = plan.rows_of(scenario, sizes)
-    assert [row.label for row in rows] == list(told)
-    assert len(rows) == 35
-    for row in rows:
-        assert row.learn is not None
-        assert row.forget is not None
+    priced = rows(scenario, sizes)
+    assert [row.label for row in priced] == list(told)
+    assert len(priced) == 35
+    for row in priced:
         found = told[row.label]
         works = {"learn": row.learn, "forget": row.forget}
-        assert {k: w.gradient_steps(scenario.tuning) for k, w in works.items()} == found["gradient_steps"], row.label
+        assert {k: w.gradient_steps(row.steps) for k, w in works.items()} == found["gradient_steps"], row.label
         assert {k: w.evaluations for k, w in works.items()} == found["evaluations"], row.label
-        tuned = {key: work.tunings + work.pooled for key, work in works.items()}
+        tuned = {key: w.tunings + w.pooled for key, w in works.items()}
         assert sum(tuned.values()) == found["client_tunings"], row.label
         assert tuned["forget"] == found["client_tunings_forget"], row.label
 
@@ -309,10 +536,11 @@ def test_every_strategys_bytes_are_those_of_the_files(
     everything: tuple[Scenario, Path, dict[str, int]], sizes: Sizes
 ) -> None:
     scenario, run, _ = everything
-    told, left = summary_of(run)["strategies"], price.left(scenario, sizes.clients, 7)
+    told, everybody, left = summary_of(run)["strategies"], sizes.clients, left_of(scenario, sizes)
     assert len(left) == 4
-    for label, strategy in strategies_of(scenario, 7).items():
-        predicted = room.storage(strategy, sizes, sizes.clients), room.storage(strategy, sizes, left)
+    rehearsal = Rehearsal(scenario, sizes, 7)
+    for label in rehearsal.strategies:
+        predicted = needs.storage(rehearsal, label, everybody), needs.storage(rehearsal, label, everybody, left)
         assert predicted == (told[label]["storage_before"], told[label]["storage_bytes"]), label
 
 
@@ -322,7 +550,8 @@ def test_the_state_of_a_run_takes_the_bytes_that_were_told(
     """At the end; JSON files, which hold a few hundred bytes a client, are not counted."""
     scenario, run, _ = everything
     files = [path for path in (run / "state" / "7").rglob("*") if path.is_file() and path.suffix != ".json"]
-    predicted = room.state_bytes(scenario, sizes, price.left(scenario, sizes.clients, 7), 7)
+    rehearsal = Rehearsal(scenario, sizes, 7)
+    predicted = needs.state_bytes(rehearsal, rehearsal.strategies, sizes.clients, left_of(scenario, sizes))
     assert predicted == pytest.approx(sum(path.stat().st_size for path in files), rel=0.01)
 
 
@@ -330,12 +559,10 @@ def test_the_work_of_a_whole_run_is_what_its_workers_did(
     everything: tuple[Scenario, Path, dict[str, int]], sizes: Sizes
 ) -> None:
     scenario, _, counted = everything
-    found = price.of_run(scenario, sizes.clients, 7)
-    assert found is not None
-    work, rules = found
+    done, rules = work.of_run(Rehearsal(scenario, sizes, 7), sizes.clients)
     assert rules == {"plain": 8 + 4 + 4, "sign_fixed": 8 + 4 + 4}  # learning, deriving, audit
-    assert (work.tunings + work.pooled, work.evaluations) == (counted["client_tunings"], counted["evaluations"])
-    assert work.gradient_steps(scenario.tuning) == counted["gradient_steps"]
+    assert (done.tunings + done.pooled, done.evaluations) == (counted["client_tunings"], counted["evaluations"])
+    assert done.gradient_steps(scenario.tuning.steps) == counted["gradient_steps"]
 
 
 @pytest.mark.parametrize(("requests", "every"), [(3, 1), (5, 3), (8, 3), (0, 1)])
@@ -345,21 +572,19 @@ def test_releases_of_any_size_cost_what_a_run_pays(tmp_path: Path, sizes: Sizes,
     scenario = tiny(strategies=strategies, stream=stream, audit=[])
     run, counted = counted_run(scenario, tmp_path / "run")
     told = summary_of(run)["strategies"]
-    assert len(price.releases_of(scenario, sizes.clients, 7)) == math.ceil(requests / every)
-    assert [r.leaving for r in price.releases_of(scenario, sizes.clients, 7)] == [
+    assert len(work.releases_of(scenario, sizes.clients, 7)) == math.ceil(requests / every)
+    assert [r.leaving for r in work.releases_of(scenario, sizes.clients, 7)] == [
         tuple(record["clients"]) for record in records_of(run, "release")
     ]
-    for row in plan.rows_of(scenario, sizes):
-        assert row.forget is not None
-        assert row.forget.gradient_steps(scenario.tuning) == told[row.label]["gradient_steps"]["forget"], row.label
-    found = price.of_run(scenario, sizes.clients, 7)
-    assert found is not None
-    assert found[0].gradient_steps(scenario.tuning) == counted["gradient_steps"]
+    for row in rows(scenario, sizes):
+        assert row.forget.gradient_steps(row.steps) == told[row.label]["gradient_steps"]["forget"], row.label
+    done, _ = work.of_run(Rehearsal(scenario, sizes, 7), sizes.clients)
+    assert done.gradient_steps(scenario.tuning.steps) == counted["gradient_steps"]
 
 
 def test_calibration_measures_two_clients_of_the_mean_size(site: Site) -> None:
     scenario = tiny(strategies=["average", "sift_masks", {"clamu": {"affinity": "features"}}])
-    before = sizes_of(site, scenario.stream)
+    before = sizes_of(site, scenario)
     here = open_site(scenario.settings(7))
     found, speeds = calibrate(scenario, here, before)
     assert set(speeds.step) == set(speeds.joining) == {"plain", "sign_fixed"}
@@ -367,17 +592,17 @@ def test_calibration_measures_two_clients_of_the_mean_size(site: Site) -> None:
     assert min(speeds.joining.values()) >= 0
     assert speeds.peak >= before.process > 10**7
     assert (found.clients, found.tunable, found.parameters) == (EIGHT, here.model.layout.size, here.model.parameters)
-    (client,) = (shard.client for shard in nearest(here.dataset.shards, scenario.tuning, 3.0)[:1])
-    reply = perform(here, tune_job([client], "plain", Wants(features=True)), {})
+    (client,) = (shard.client for shard in nearest(list(here.shards()), scenario.tuning, 3.0)[:1])
+    reply = perform(here, tune_job([client], "plain", [Wanted(what="features")]), {})
     assert found.features == reply.arrays[f"features/{client}"].size
-    both = [shard.client for shard in nearest(here.dataset.shards, scenario.tuning, 3.0)]
-    told = perform(here, tune_job(both, "plain", Wants()), {}).facts["tunings"].values()
+    both = [shard.client for shard in nearest(list(here.shards()), scenario.tuning, 3.0)]
+    told = perform(here, tune_job(both, "plain", []), {}).facts["tunings"].values()
     tokens = sum(one["tokens"] for one in told) / sum(one["steps"] for one in told)
     assert (speeds.step_examples, speeds.example_tokens * 3) == (3, pytest.approx(tokens))
 
 
 def test_a_typical_client_is_near_the_mean(site: Site) -> None:
-    shards = site.dataset.shards
+    shards = list(site.shards())
     assert [batch_size(shard, TuningSpec(batch=2)) for shard in shards] == [2] * 8
     assert [batch_size(shard, TuningSpec(batch=20)) for shard in shards] == [3] * 8
     short = [type(s)(s.client, s.train[: 1 + i % 3]) for i, s in enumerate(shards)]  # 1 2 3 1 2 3 1 2
@@ -396,14 +621,14 @@ def shown(table: Any, width: int) -> str:
 
 def test_a_run_that_does_not_fit_is_refused_with_both_numbers() -> None:
     fits = Need({"runs/a": (10, 10)}, (10, 10), ("local", 5), ("emr", 6))
-    room.refuse(fits)
+    needs.refuse(fits)
     with pytest.raises(InputError) as disk:
-        room.refuse(Need({"/tmp": (1, 2), "runs/a": (3_500_000, 10_000)}, (1, 2), ("local", 3_200_000), ("emr", 6)))
+        needs.refuse(Need({"/tmp": (1, 2), "runs/a": (3_500_000, 10_000)}, (1, 2), ("local", 3_200_000), ("emr", 6)))
     assert str(disk.value) == (
         "runs/a: the run needs 3.5 MB of disk and 10 kB are free; the largest strategy is local with 3.2 MB"
     )
     with pytest.raises(InputError) as memory:
-        room.refuse(Need({"runs/a": (1, 2)}, (64 * 10**9, 8 * 10**9), ("local", 1), ("clamu", 3 * 10**9)))
+        needs.refuse(Need({"runs/a": (1, 2)}, (64 * 10**9, 8 * 10**9), ("local", 1), ("clamu", 3 * 10**9)))
     assert str(memory.value) == (
         "workers: the run needs 64 GB of memory and 8 GB are free; the largest strategy is clamu, whose server needs 3 GB; "
         "fewer workers need less"
@@ -429,15 +654,15 @@ def test_needs_of_all_seeds_and_of_the_audit_add_up_on_one_disk(tmp_path: Path, 
     monkeypatch.setattr("tempfile.tempdir", None)
     one = len(save({"value": np.zeros(100, dtype=np.float32)}))
     scenario = tiny(strategies=["average", "local"], seeds=[1, 2])
-    total = room.storage(strategy_of("average"), SIZES, EIGHT)
-    need = room.need_of(scenario, SIZES, tmp_path / "runs" / "a")
+    total = storage("average", EIGHT)
+    need = needs.need_of(scenario, SIZES, tmp_path / "runs" / "a")
     ((folder, (needed, free)),) = need.disk.items()
     assert folder == str(tmp_path / "runs" / "a")
     assert needed == 2 * (total + 8 * one) + total + 4 * one  # four are left for the audit's rebuild
     assert free > 0
     assert need.most_disk == ("local", 8 * one)
     assert need.memory[0] == 800 + 2000 + 8 * 400 + 3200 + 3 * 400
-    quiet = room.need_of(tiny(strategies=["ties"], audit=[]), SIZES, tmp_path)
+    quiet = needs.need_of(tiny(strategies=["ties"], audit=[]), SIZES, tmp_path)
     assert quiet.most_disk == ("ties", 9 * one)  # its cache of vectors lies on the disk too
 
 
@@ -463,10 +688,10 @@ def test_the_command_refuses_what_does_not_fit(
 def test_the_table_fits_and_cuts_nothing_off(width: int) -> None:
     scenario = tiny(strategies=EVERYTHING)
     big = Sizes(EIGHT, 10**10, 10**9, 300, 1000, 10**9)
-    rows = plan.rows_of(scenario, big)
+    priced = rows(scenario, big)
     slow = {"plain": 100.0, "sign_fixed": 100.0}
     speeds = Speeds(slow, dict.fromkeys(slow, 1000.0), 50.0, 5.0, 20000.0, 9000.0, 10**9)
-    text = shown(plan.table(scenario, big, speeds, rows, width), width)
+    text = shown(plan.table(scenario, big, speeds, priced, width), width)
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert "…" not in text
@@ -481,9 +706,8 @@ def test_the_work_of_a_run_where_not_all_join(tmp_path: Path) -> None:
     stream = {"join": 5, "unseen": 2, "requests": 1, "release": {"every": 1}}
     scenario = tiny(strategies=["average", {"clamu": {"clusters": 2, "steps": 2}}], stream=stream)
     _, counted = counted_run(scenario, tmp_path / "run")
-    joining = sizes_of(open_site(scenario.settings(7)), scenario.stream).clients
-    found = price.of_run(scenario, joining, 7)
-    assert found is not None
-    assert len(joining) == 5
-    assert (found[0].tunings, found[0].evaluations) == (counted["client_tunings"], counted["evaluations"])
-    assert found[0].evaluations == 2 * (7 + 7)
+    some = sizes_of(open_site(scenario.settings(7)), scenario)
+    done, _ = work.of_run(Rehearsal(scenario, some, 7), some.clients)
+    assert len(some.clients) == 5
+    assert (done.tunings, done.evaluations) == (counted["client_tunings"], counted["evaluations"])
+    assert done.evaluations == 2 * (7 + 7)

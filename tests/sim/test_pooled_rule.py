@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from sim.forget import forget
 from test_run import records_of, summary_of
-from tiny_scenario import CENTRAL_STEPS, EDIT_STEPS, POOLED, tiny
+from tiny_scenario import CENTRAL_STEPS, EDIT_STEPS, EDITED, POOLED, RETRAINED, labels, tiny
 from typer.testing import CliRunner
 
 from clients.data.dataset import Shard
-from clients.jobs import open_site
+from clients.work.site import open_site
 from clients.work.tuning import tune
 from sim.cli import app
 from sim.life.system import build
 from sim.proof.verify import verify
-from sim.run import run_scenario
+from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
+from sim.scenario.model import StrategySpec
 from sim.stream.requests import draw
 from strategies.retrain.sisa import checkpoint
 from strategies.state.clusters import number
+from strategies.strategy import MERGED
 
-NEGATED = ["negmerge", "best", "uniform", "ties", "magmax"]
-EXACT = ["central", "sisa", "apa"]
-APPROXIMATE = [*NEGATED, "linear_negation", "gradient_ascent", "salun", "l1_sparse"]
+EXACT, APPROXIMATE = labels(RETRAINED), labels(EDITED)
+NEGATED = [spec.label for spec in map(StrategySpec.model_validate, EDITED) if spec.strategy == "negmerge"]
 CLIENTS = [f"u{i}" for i in range(8)]
 ONE_EACH = [entry for entry in POOLED if "merge" not in next(iter(entry.values()))]
 SISA_STEPS = APA_STEPS = 2
@@ -134,11 +134,11 @@ def test_the_saved_central_model_is_the_pool_of_who_stayed_tuned_here(tmp_path: 
     stay = [c for c in CLIENTS if c not in gone_after(run)[-1]]
 
     def together(clients: list[str]) -> np.ndarray:
-        examples = tuple(example for client in clients for example in site.dataset.shard(client).train)
+        examples = tuple(example for client in clients for example in site.shard(client).train)
         return tune(site.model, Shard("pool", examples), "plain", site.settings.tuning, 7).vector
 
     system = build(scenario, 7, run / "state" / "7", load=True)
-    np.testing.assert_array_equal(system.strategies["central"].merged(), together(stay))
+    np.testing.assert_array_equal(system.strategies["central"].vector(MERGED), together(stay))
     shards = [shard for shard in (0, 1) if any(number(c, 2, 7) == shard for c in stay)]
     models = [together([c for c in stay if number(c, 2, 7) == shard]) for shard in shards]
     for shard, vector in zip(shards, models, strict=True):
@@ -147,7 +147,7 @@ def test_the_saved_central_model_is_the_pool_of_who_stayed_tuned_here(tmp_path: 
     rows = pq.read_table(run / "metrics.parquet").to_pylist()
     last = {(r["strategy"], r["client"]): r["value"] for r in rows if r["deleted"] == 4}
     for client in CLIENTS:
-        examples = site.dataset.shard(client).evaluated
+        examples = site.shard(client).evaluated
         each = []
         for vector in models:
             site.model.assign(site.model.theta0.numpy() + vector)

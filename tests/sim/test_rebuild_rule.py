@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_scenario
 from noting import noted_run
-from sim.forget import forget
 from test_run import records_of, summary_of
-from tiny_scenario import MERGING, tiny
+from tiny_scenario import MERGING, labels, tiny
 
 from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.exact_sum import to_grid
-from clients.jobs import open_site
+from clients.work.site import open_site
 from clients.work.tuning import tune
 from sim.life.deletion import price_of_tuning_again
 from sim.life.system import build
 from sim.proof.verify import verify
-from sim.run import run_scenario
+from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
 from strategies.rebuild import ties
+from strategies.strategy import MERGED
 
 STEPS = 3
-REBUILT = ["ties", "magmax", "breadcrumbs", "consensus", "tall", "tall_clusters", "emr", "emr_clusters"]
-SUBTRACTED = ["average", "task_arithmetic", "cluster_average", "dare", "vote_masks", "anchor_average", "anchor_votes"]
+REBUILT, SUBTRACTED = labels(tiny_scenario.REBUILT), labels(tiny_scenario.SUBTRACTED)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def test_every_method_is_bitwise_equal_to_a_rebuild_and_forgets_all_files(merged
     )
     assert all(strategy["bitwise_equal"] is True for strategy in told.values())
     findings, traces = verify(run)
-    assert [finding.equal for finding in findings] == [True] * 15
+    assert [finding.equal for finding in findings] == [True] * len(MERGING)
     assert traces == []
-    vectors = run / "state" / "7" / "kept-plain" / "vectors"
+    vectors = run / "state" / "7" / "kept-plain" / "clients" / "vectors"
     assert sorted(path.stem for path in vectors.iterdir()) == stayed(run)
 
 
@@ -90,12 +90,10 @@ def test_nobody_is_tuned_again_but_the_forgotten(merged: tuple[Path, list[str]])
 def test_the_saved_merge_is_that_of_the_retained_clients_tuned_here(merged: tuple[Path, list[str]]) -> None:
     run, _ = merged
     site = open_site(load_scenario(str(run / "scenario.yaml")).settings(7))
-    vectors = [
-        tune(site.model, site.dataset.shard(client), "plain", site.settings.tuning, 7).vector for client in stayed(run)
-    ]
+    vectors = [tune(site.model, site.shard(client), "plain", site.settings.tuning, 7).vector for client in stayed(run)]
     system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
     right = ties.merge([vector.__getitem__ for vector in vectors], vectors[0].size, 0.2)
-    np.testing.assert_array_equal(system.strategies["ties"].merged(), right)
+    np.testing.assert_array_equal(system.strategies["ties"].vector(MERGED), right)
     kept = system.kept_of("ties")
     assert [digest.of_array(to_grid(v)) for v in vectors] == [kept.members[c]["digest"] for c in stayed(run)]
     price = price_of_tuning_again(system, "ties")
@@ -133,7 +131,7 @@ def test_one_more_is_forgotten_later(merged: tuple[Path, list[str]], tmp_path: P
     assert {costs[label].gradient_steps for label in REBUILT} == {6 * STEPS}
     assert {costs[label].client_tunings for label in SUBTRACTED} == {1}
     assert verify(other)[1] == []
-    path = next((other / "state/7/kept-plain/vectors").iterdir())
+    path = next((other / "state/7/kept-plain/clients/vectors").iterdir())
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -15,7 +15,7 @@ from tiny_scenario import TINY, tiny
 from clients.errors import InputError
 from clients.exact import bits
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Site, open_site
+from clients.work.site import Site, open_site
 from clients.work.tuning import tune
 from sim.life import ledger
 from sim.life.summary import read_rows
@@ -51,9 +51,10 @@ def test_the_saved_sum_is_the_sum_of_the_retained_clients_tuned_here(finished: P
     forgotten = {record["client"] for record in records_of(finished, "request")}
     for kind in ("plain", "sign_fixed"):
         expected = np.zeros(site.model.layout.size, dtype=np.int64)
-        for shard in site.dataset.shards:
+        signs = bits.sign_vector(7, expected.size) if kind == "sign_fixed" else None
+        for shard in site.shards():
             if shard.client not in forgotten:
-                tau = tune(site.model, shard, kind, site.settings.tuning, 7).vector  # type: ignore[arg-type]
+                tau = tune(site.model, shard, kind, site.settings.tuning, 7, signs).vector
                 expected += np.rint(tau.astype(np.float64) * 2**32).astype(np.int64)
         saved = ExactSum.load(finished / "state" / "7" / f"kept-{kind}" / "sum.safetensors")
         assert saved.count == 4
@@ -65,12 +66,12 @@ def test_masks_are_one_bit_per_parameter_of_current_clients_only(finished: Path)
     size = summary_of(finished)["parameters"]["tunable"]
     members = json.loads((folder / "members.json").read_text())
     for keep in ("0.5", "1"):
-        files = {path.stem: path.stat().st_size for path in (folder / f"masks-{keep}").iterdir()}
+        files = {path.stem: path.stat().st_size for path in (folder / "clients" / f"masks-{keep}").iterdir()}
         assert files == dict.fromkeys(members, (size + 7) // 8)
     site = open_site(tiny().settings(7))
     client = sorted(members)[0]
-    tau = tune(site.model, site.dataset.shard(client), "sign_fixed", site.settings.tuning, 7).vector
-    saved = np.frombuffer((folder / "masks-1" / f"{client}.bits").read_bytes(), dtype=np.uint8)
+    tau = tune(site.model, site.shard(client), "sign_fixed", site.settings.tuning, 7, bits.sign_vector(7, size)).vector
+    saved = np.frombuffer((folder / "clients" / "masks-1" / f"{client}.bits").read_bytes(), dtype=np.uint8)
     np.testing.assert_array_equal(bits.unpack(saved, size), tau != 0)
 
 

@@ -11,11 +11,14 @@ from test_run import records_of, summary_of
 from tiny_scenario import POOLED, tiny
 
 from clients.errors import InputError
-from clients.jobs import Job, open_site, train_job
+from clients.jobs import Job, train_job
 from clients.work.pooled import Term, Training
+from clients.work.site import open_site
 from sim.life.asking import MOST_TRAININGS, Asker, Trainings
 from sim.life.system import build
-from sim.plan import work as price
+from sim.plan import work
+from sim.plan.rehearsal import Rehearsal
+from sim.plan.sizes import sizes_of
 from sim.run import run_scenario
 from sim.workers.workers import InlineWorkers
 
@@ -32,8 +35,9 @@ def test_each_distinct_central_training_is_done_once_and_paid_for_by_all(tmp_pat
     """Learning, two releases at which central, longer and the undivided train again, and an audit."""
     scenario = tiny(strategies=STRATEGIES)
     run, noted = noted_run(scenario, tmp_path / "run")
-    everybody = open_site(scenario.settings(7)).dataset.clients
-    pools = [everybody, *(release.staying for release in price.releases_of(scenario, everybody, 7))]
+    site = open_site(scenario.settings(7))
+    everybody = site.manifest.clients
+    pools = [everybody, *(release.staying for release in work.releases_of(scenario, everybody, 7))]
     asked = Counter(
         (job.clients, job.facts["training"]["steps"])
         for job, _ in noted
@@ -43,9 +47,8 @@ def test_each_distinct_central_training_is_done_once_and_paid_for_by_all(tmp_pat
     for (clients, steps), count in asked.items():
         times[len(clients)][steps] = count
     assert times == {8: {4: 1, 5: 1}, 6: {4: 1, 5: 1}, 4: {4: 2, 5: 2}}  # the audit trains those who are left again
-    found = price.of_run(scenario, everybody, 7)
-    assert found is not None
-    assert found[0].gradient_steps(scenario.tuning) == sum(facts["gradient_steps"] for _, facts in noted)
+    found, _ = work.of_run(Rehearsal(scenario, sizes_of(site, scenario), 7), everybody)
+    assert found.gradient_steps(scenario.tuning.steps) == sum(facts["gradient_steps"] for _, facts in noted)
 
     together = [record["strategies"] for kind in ("learned", "release") for record in records_of(run, kind)]
     for entry in STRATEGIES:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract import small
 from test_run import summary_of
 from test_unlearning import pictures
 from tiny_scenario import TINY, tiny
@@ -12,6 +13,8 @@ from tiny_scenario import TINY, tiny
 from sim.run import run_scenario
 from sim.scenario.workers import WorkersSpec
 from sim.workers.opening import one_ray
+from strategies.registry import REGISTRY
+from strategies.strategy import parameters_of
 
 SMALL: dict[str, Any] = {
     "strategies": ["local", {"average": {"alpha": [0.5, 1.0]}}, "sift_masks", {"clamu": {"clusters": 3, "steps": 2}}],
@@ -19,12 +22,12 @@ SMALL: dict[str, Any] = {
     "audit": [],
 }
 
-POOLED: list[Any] = [
-    {"sisa": {"shards": 2, "slices": 2, "steps": 2}},
-    {"negmerge": {"steps": 2, "tunings": 3, "edit_steps": 2}},
-    {"linear_negation": {"steps": 2, "edit_steps": 2}},
-    {"apa": {"clusters": 3, "by": "anchor", "steps": 2}},
-    {"vote_masks": {"clusters": 3, "by": "anchor"}},
+BY_ANCHOR = {"by": "anchor"}
+"""Every process has to make the same anchors."""
+EVERY_ROW: list[Any] = [
+    {name: parameters | (BY_ANCHOR if "by" in parameters_of(REGISTRY[name]).model_fields else {})}
+    for entry in map(small, REGISTRY)
+    for name, parameters in entry.items()
 ]
 
 
@@ -78,11 +81,11 @@ def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tm
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_pooled_training_is_the_same_everywhere(tmp_path: Path) -> None:
+def test_every_row_of_the_registry_is_the_same_everywhere(tmp_path: Path) -> None:
     """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors; every process makes the
     same anchors."""
     found = [
-        states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / kind, strategies=POOLED)
+        states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / kind, strategies=EVERY_ROW)
         for kind in ("inline", "ray", "flower")
     ]
     assert found[0] == found[1] == found[2]

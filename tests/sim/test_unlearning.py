@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from noting import noted_run
 from rich.console import Console
-from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from clients.jobs import open_site, perform, probe_job
+from clients.jobs import perform, probe_job
+from clients.settings import TuningSpec
+from clients.work.site import open_site
 from sim.attacks import gap as unlearning
 from sim.attacks import membership
 from sim.attacks.gap import Pooled, gap, measures
@@ -23,17 +24,17 @@ from sim.life.learning import learn, localize
 from sim.life.ledger import Ledger
 from sim.life.saved import open_run, open_system
 from sim.life.system import build
-from sim.plan import needs as room
-from sim.plan import plan
-from sim.plan import work as price
+from sim.plan import needs, plan, work
+from sim.plan.rehearsal import Rehearsal
+from sim.plan.sizes import sizes_of
 from sim.plan.speeds import Speeds
-from sim.plan.work import Work
 from sim.report.gap import table
 from sim.report.report import write_report
-from sim.run import run_scenario
+from sim.run import forget, run_scenario
 from sim.scenario.model import Scenario
 from sim.study.compare import with_strategies
 from sim.workers.opening import open_workers
+from strategies.work import Work
 
 POOL = {"steps": 3, "batch": 8}
 STRATEGIES: list[Any] = [
@@ -157,7 +158,7 @@ def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Sce
     site, gone = open_site(system.settings), set(record["forgotten"])
     for label, strategy in system.strategies.items():
         right: dict[str, list[float]] = {"retained": [], "forgotten": [], "test": []}
-        for client in system.dataset.clients:
+        for client in system.manifest.clients:
             kept = system.kept_of(label)
             job = probe_job([(client, strategy.serve(kept, client))])
             arrays = perform(site, job, {name: strategy.direction(kept, name) for name in job.shared}).arrays
@@ -175,7 +176,7 @@ def test_exact_strategies_show_the_numbers_of_a_system_without_the_forgotten(
     scenario, run, _ = measured
     (record,) = open_run(run)[2]
     fresh = build(scenario, 7, tmp_path / "fresh")
-    stay = [client for client in fresh.dataset.clients if client not in record["forgotten"]]
+    stay = [client for client in fresh.manifest.clients if client not in record["forgotten"]]
     with open_workers(scenario.workers, "inline", fresh.settings) as workers:
         learn(fresh, dict.fromkeys(fresh.kept, stay), workers)
         localize(fresh, workers)
@@ -190,25 +191,21 @@ def test_a_plan_knows_the_evaluations_of_the_gap_and_no_strategy_pays_for_them(
     measured: tuple[Scenario, Path, int],
 ) -> None:
     scenario, run, evaluations = measured
-    clients = open_site(scenario.settings(7)).dataset.clients
-    found = price.of_run(scenario, clients, 7)
-    without = price.of_run(pictures(audit=[]), clients, 7)
-    assert found is not None
-    assert without is not None
+    sizes = sizes_of(open_site(scenario.settings(7)), scenario)
+    found = work.of_run(Rehearsal(scenario, sizes, 7), sizes.clients)
+    without = work.of_run(Rehearsal(pictures(audit=[]), sizes, 7), sizes.clients)
     assert found[0].evaluations + found[0].probes == evaluations
     assert found[0].probes >= 6 * len(STRATEGIES)
     assert found == (without[0] + Work(probes=found[0].probes), without[1])
     told = summary_of(run)["strategies"]
-    for row in plan.rows_of(scenario, room.sizes_of(open_site(scenario.settings(7)), scenario.stream)):
-        assert row.learn is not None
-        assert row.forget is not None
+    for row in plan.rows_of(Rehearsal(scenario, sizes, 7)):
         paid = told[row.label]["evaluations"]
         assert (paid["learn"], paid["forget"]) == (row.learn.evaluations, row.forget.evaluations)
 
 
 def test_a_probe_takes_as_long_as_all_examples_of_a_client() -> None:
     speeds = Speeds({"plain": 0.5}, {"plain": 0.25}, 0.125, 4.0, 5.0, 30.0, 9000, whole=3.0)
-    assert plan.seconds(Work(evaluations=2, probes=4), {None: 0}, 20, speeds) == (2 + 4 * 3) * 0.125
+    assert plan.seconds(Work(evaluations=2, probes=4), {None: 0}, TuningSpec(steps=20), speeds) == (2 + 4 * 3) * 0.125
     assert plan.flops(Work(evaluations=2, probes=4), 20, 1000, speeds) == 2 * 1000 * (2 + 4 * 3) * 30
 
 
@@ -217,7 +214,7 @@ def test_one_more_request_is_measured_again(measured: tuple[Scenario, Path, int]
     again = run_scenario(scenario, tmp_path / "run")
     assert summary_of(again)["unlearning"] == summary_of(run)["unlearning"]
     (record,) = open_run(again)[2]
-    client = next(c for c in open_site(scenario.settings(7)).dataset.clients if c not in record["forgotten"])
+    client = next(c for c in open_site(scenario.settings(7)).manifest.clients if c not in record["forgotten"])
     forget(again, client)
     after = summary_of(again)["unlearning"]
     assert after["retrained"]["gap"] == 0.0
@@ -300,12 +297,14 @@ def test_a_share_that_leaves_no_test_examples_is_told_before_the_model_is_made(t
 
 def test_the_bitwise_audit_alone_takes_room_and_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``gap`` rebuilds nothing, so a temporary folder on another disk is not asked about."""
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/elsewhere")
-    monkeypatch.setattr(room.machine, "disk_free", lambda folder: (hash(str(folder)), 10**12))
-    sizes = room.sizes_of(open_site(pictures().settings(7)), pictures().stream)
-    asked = [set(room.need_of(pictures(audit=audit), sizes, tmp_path).disk) for audit in (["gap"], ["bitwise", "gap"])]
-    assert asked == [{str(tmp_path)}, {str(tmp_path), "/elsewhere"}]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(elsewhere))
+    monkeypatch.setattr(needs.machine, "disk_free", lambda folder: (hash(str(folder)), 10**12))
+    sizes = sizes_of(open_site(pictures().settings(7)), pictures())
+    asked = [set(needs.need_of(pictures(audit=audit), sizes, tmp_path).disk) for audit in (["gap"], ["bitwise", "gap"])]
+    assert asked == [{str(tmp_path)}, {str(tmp_path), str(elsewhere)}]
     audits: tuple[list[str], ...] = ([], ["gap"], ["bitwise"], ["bitwise", "gap"])
-    work = [price.of_run(pictures(audit=audit), sizes.clients, 7) for audit in audits]
-    tuned = [found[0].tunings for found in work if found is not None]
+    found = [work.of_run(Rehearsal(pictures(audit=audit), sizes, 7), sizes.clients) for audit in audits]
+    tuned = [done.tunings for done, _ in found]
     assert tuned[0] == tuned[1] < tuned[2] == tuned[3]

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sim.forget import forget
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from sim.life.system import build
-from sim.proof.verify import verify
-from sim.run import run_scenario
+from sim.life.system import System, build
+from sim.proof.verify import remains, verify
+from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
 
 
@@ -67,8 +66,17 @@ def test_forget_explains_whom_it_cannot_forget(run: Path) -> None:
     assert summary_of(run) == before
 
 
+def a_mask(run: Path) -> Path:
+    return next((run / "state/7/kept-sign_fixed/clients/masks-1").iterdir())
+
+
 def edit_scenario(run: Path) -> None:
     (run / "scenario.yaml").write_text((run / "scenario.yaml").read_text().replace("steps: 3", "steps: 4", 1))
+
+
+def opened(run: Path) -> System:
+    """The system as it is saved, whatever its digests."""
+    return build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
 
 
 def edit_ledger(run: Path) -> None:
@@ -81,7 +89,7 @@ def forge(run: Path) -> None:
     path = run / "state" / "7" / "progress.json"
     record: dict[str, Any] = json.loads(path.read_text())
     flip(run / "state" / "7" / "kept-plain" / "sum.safetensors")
-    system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
+    system = opened(run)
     record["state_digest"] = system.digests()
     path.write_text(json.dumps(record))
 
@@ -94,8 +102,8 @@ def forge(run: Path) -> None:
         (lambda run: flip(run / "state/7/strategies/clamu/cluster-0.bits", 0), "the saved state of clamu is damaged"),
         (lambda run: (run / "state/7/kept-sign_fixed/members.json").write_text("{"), r"members\.json: cannot be read"),
         (lambda run: (run / "state/7/progress.json").unlink(), r"progress\.json: cannot be read"),
-        (lambda run: next((run / "state/7/kept-sign_fixed/masks-1").iterdir()).unlink(), r"\.bits: cannot be read"),
-        (lambda run: next((run / "state/7/kept-sign_fixed/masks-1").iterdir()).write_bytes(b"1"), r"\.bits: holds 1 bytes"),
+        (lambda run: a_mask(run).unlink(), r"\.bits: cannot be read"),
+        (lambda run: a_mask(run).write_bytes(b"1"), r"\.bits: damaged: 1 bytes"),
         (lambda run: (run / "summary.json").unlink(), "did not finish"),
         (lambda run: (run / "scenario.yaml").unlink(), "not a run folder"),
         (edit_scenario, "was changed after the run"),
@@ -113,6 +121,63 @@ def test_damage_is_one_clear_error(run: Path, damage: Any, message: str) -> None
 
 def test_what_was_not_erased_is_found(run: Path) -> None:
     gone = records_of(run, "request")[0]["client"]
-    left = run / "state/7/kept-sign_fixed/masks-1" / f"{gone}.bits"
+    left = run / "state/7/kept-sign_fixed/clients/masks-1" / f"{gone}.bits"
     left.write_bytes(b"\0")
     assert verify(run)[1] == [str(left)]
+
+
+NAMES = ("members", "sum", "clients", "merged", "cluster-0", "a/b.c", "vectors", "chosen")
+"""Clients who are called as files and folders of a run are."""
+
+
+@pytest.fixture
+def misnamed(tmp_path: Path) -> Path:
+    """A run in which six of them have been forgotten, one after another."""
+    source, people = tmp_path / "t.jsonl", dict.fromkeys(NAMES, 6) | {f"public {i}": 9 for i in range(4)}
+    rows = [{"who": who, "text": f"{who} says {i}", "label": i % 2} for who, count in people.items() for i in range(count)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"family": "table", "source": str(source), "prompt": "{text}:{label}", "client_column": "who", "clients": 8,
+            "minimum": 6, "validation": 2, "public_clients": 4}  # fmt: skip
+    strategies = ["local", "average", "sift_masks", "ties", "emr", {"clamu": {"clusters": 2, "steps": 1}}]
+    run = run_scenario(tiny(data=data, strategies=strategies, stream={"requests": 0}, audit=[]), tmp_path / "run")
+    for client in NAMES[:6]:
+        forget(run, client)
+    return run
+
+
+def test_a_client_called_as_a_file_is_raises_no_false_alarm_and_what_is_put_back_is_found(misnamed: Path) -> None:
+    gone = [record["client"] for record in records_of(misnamed, "request")]
+    assert gone == list(NAMES[:6])
+    state = misnamed / "state" / "7"
+    there = {path.name for path in state.rglob("*")}
+    assert {"members.json", "sum.safetensors", "merged.safetensors", "cluster-0.bits", "clients", "vectors"} <= there
+    findings, traces = verify(misnamed)
+    assert [finding.equal for finding in findings] == [True] * 6
+    assert traces == []
+    kept, own = state / "kept-plain" / "clients" / "vectors", state / "strategies" / "emr" / "clients"
+    assert sorted(path.stem for path in kept.iterdir()) == sorted(path.stem for path in own.iterdir()) == sorted(NAMES[6:])
+    for name in ("members", "sum", "clients", "merged", "cluster-0", "a%2Fb.c"):
+        for left in (kept / f"{name}.safetensors", own / f"{name}.bits", own / f"{name}.safetensors"):
+            left.write_bytes(b"\0")
+            assert remains(opened(misnamed), gone) == [str(left)]
+            left.unlink()
+    back = kept / "merged.safetensors"
+    back.write_bytes((kept / "vectors.safetensors").read_bytes())
+    assert verify(misnamed)[1] == [str(back)]
+    back.unlink()
+    (own / "sum.bits").write_bytes((own / "vectors.bits").read_bytes())
+    with pytest.raises(InputError, match="the saved state of emr is damaged"):  # its digest speaks of all its masks
+        verify(misnamed)
+
+
+def test_a_share_with_many_digits_is_forgotten_and_verified(tmp_path: Path) -> None:
+    third = {"sift_masks": {"keep": 0.3333333333, "scale": "counts"}}
+    run = run_scenario(tiny(strategies=[third, {"sift_masks": {"label": "other", "keep": 0.3333333334}}]), tmp_path / "run")
+    forget(run, current(run)[0])
+    kept = run / "state/7/kept-sign_fixed"
+    assert sorted(path.name for path in (kept / "clients").glob("masks-*")) == ["masks-0.3333333333", "masks-0.3333333334"]
+    assert (kept / "counts-0.3333333333.safetensors").exists()
+    assert all(strategy["bitwise_equal"] for strategy in summary_of(run)["strategies"].values())
+    findings, traces = verify(run)
+    assert [finding.equal for finding in findings] == [True, True]
+    assert traces == []

@@ -1,8 +1,11 @@
-"""The tiny scenario with every strategy that was made for it; other lists with merging methods and with pooled training."""
+"""The tiny scenario with strategies made for it; and every other row of the registry, by what its deletion takes."""
 
 from typing import Any
 
-from sim.scenario.model import Scenario
+from contract import small
+
+from sim.scenario.model import Scenario, StrategySpec
+from strategies.registry import REGISTRY
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -27,41 +30,51 @@ TINY: dict[str, Any] = {
     "report": {"html": False},
 }
 
-MERGING: list[Any] = [
-    "average",
-    {"task_arithmetic": {"scale": [0.1, 0.2]}},
-    {"cluster_average": {"clusters": 3}},
-    "dare",
-    {"vote_masks": {"clusters": 3}},
-    {"cluster_average": {"label": "anchor_average", "clusters": 3, "by": "anchor", "tuning": "sign_fixed"}},
-    {"vote_masks": {"label": "anchor_votes", "clusters": 4, "by": "anchor"}},
-    "ties",
-    "magmax",
-    {"breadcrumbs": {"alpha": [1.0, 1.5]}},
-    {"consensus": {"alpha": 1.0}},
-    {"tall": {"density": [0.3, 0.7], "alpha": [1.0, 1.5]}},
-    {"tall": {"label": "tall_clusters", "clusters": 3, "density": 0.5, "alpha": 1.0, "tuning": "sign_fixed"}},
-    "emr",
-    {"emr": {"label": "emr_clusters", "clusters": 3}},
-]
-
 CENTRAL_STEPS, EDIT_STEPS = 4, 2
 _EDITED = {"steps": CENTRAL_STEPS, "batch": 8, "edit_steps": EDIT_STEPS}
+_MERGES = ("best", "uniform", "ties", "magmax")
 
-POOLED: list[Any] = [
-    {"central": {"steps": CENTRAL_STEPS, "batch": 8}},
-    {"sisa": {"shards": 2, "slices": 2, "steps": 2, "batch": 8}},
-    {"apa": {"clusters": 3, "steps": 2, "batch": 8}},
-    {"negmerge": _EDITED | {"tunings": 3}},
-    *[
-        {"negmerge": _EDITED | {"label": merge, "tunings": 3, "merge": merge}}
-        for merge in ("best", "uniform", "ties", "magmax")
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "task_arithmetic": [{"scale": [0.1, 0.2]}],
+    "cluster_average": [
+        {"clusters": 3},
+        {"label": "anchor_average", "clusters": 3, "by": "anchor", "tuning": "sign_fixed"},
     ],
-    {"linear_negation": _EDITED},
-    {"gradient_ascent": _EDITED},
-    {"salun": _EDITED},
-    {"l1_sparse": _EDITED},
-]
+    "vote_masks": [{"clusters": 3}, {"label": "anchor_votes", "clusters": 4, "by": "anchor"}],
+    "breadcrumbs": [{"alpha": [1.0, 1.5]}],
+    "consensus": [{"alpha": 1.0}],
+    "tall": [
+        {"density": [0.3, 0.7], "alpha": [1.0, 1.5]},
+        {"label": "tall_clusters", "clusters": 3, "density": 0.5, "alpha": 1.0, "tuning": "sign_fixed"},
+    ],
+    "emr": [{}, {"label": "emr_clusters", "clusters": 3}],
+    "central": [{"steps": CENTRAL_STEPS, "batch": 8}],
+    "negmerge": [
+        _EDITED | {"tunings": 3},
+        *[_EDITED | {"label": merge, "tunings": 3, "merge": merge} for merge in _MERGES],
+    ],
+    **{name: [_EDITED] for name, row in REGISTRY.items() if row.deletion == "edit" and name != "negmerge"},
+}
+"""Parameters that show more of a row than its small ones do; a row that is not here is there with those."""
+
+
+def rows(*deletions: str) -> list[Any]:
+    """Every row of the registry with these deletion rules, as a scenario lists it, but for those that ``TINY`` has."""
+    there = {entry if isinstance(entry, str) else next(iter(entry)) for entry in TINY["strategies"]}
+    names = [name for name, row in REGISTRY.items() if row.deletion in deletions and name not in there]
+    return [{name: parameters} for name in names for parameters in VARIANTS.get(name, [small(name)[name]])]
+
+
+def labels(entries: list[Any]) -> list[str]:
+    """The labels of strategies as a scenario lists them."""
+    return [StrategySpec.model_validate(entry).label for entry in entries]
+
+
+SUBTRACTED = ["average", *rows("subtract", "relearn")]
+REBUILT = rows("rebuild")
+RETRAINED, EDITED = rows("retrain"), rows("edit")
+MERGING = [*SUBTRACTED, *REBUILT]
+POOLED = [*RETRAINED, *EDITED]
 
 
 def tiny(**sections: Any) -> Scenario:

@@ -25,13 +25,9 @@ from strategies.strategy import Ask, Strategy, parameters_of
 
 Make = Callable[..., Kept]
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
+CHANGED: dict[str, dict[str, Any]] = {"ties": {"scale": [0.5, 1.0]}, "breadcrumbs": {"density": 0.5, "gamma": 0.1}}
 MERGING: dict[str, dict[str, Any]] = {
-    "tall": {},
-    "emr": {},
-    "ties": {"scale": [0.5, 1.0]},
-    "magmax": {},
-    "breadcrumbs": {"density": 0.5, "gamma": 0.1},
-    "consensus": {},
+    name: CHANGED.get(name, {}) for name, row in REGISTRY.items() if row.deletion == "rebuild"
 }
 CASES: list[tuple[str, dict[str, Any]]] = [
     *MERGING.items(),

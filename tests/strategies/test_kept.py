@@ -16,6 +16,7 @@ from clients.errors import InputError
 from clients.exact import bits
 from clients.jobs import Reply
 from strategies.state.affinity import Features, Gram
+from strategies.state.anchors import Anchors
 from strategies.state.cluster_sums import ClusterSums
 from strategies.state.kept import Kept
 from strategies.state.masks import Counts, Masks, Sizes, masked
@@ -214,6 +215,7 @@ def test_numbers_of_anchors_are_state_and_are_checked_when_read(make_kept: Make,
     for kept, number in ((one, 0), (other, 1)):
         kept.absorb(placed({"2": number})(reply(("a",), parts)))
     assert one.digest(parts) != other.digest(parts)
+    assert one.digest((Anchors(2),)) != other.digest((Anchors(2),))
     assert one.digest(()) == other.digest(())
     one.save()
     path = one.folder / "members.json"
