@@ -4,6 +4,7 @@ Naming one runs its module, so a scenario that names one is as trusted as the pr
 """
 
 import importlib
+import inspect
 from typing import Any
 
 from clients.errors import InputError
@@ -40,4 +41,7 @@ def load_class(name: str, base: type) -> type[Any]:
     found = load(name)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise InputError(f"{name}: not a {base.__name__}; it has to be a subclass of {base.__module__}.{base.__name__}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise InputError(f"{name}: a {base.__name__} has to define {missing}")
     return found

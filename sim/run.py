@@ -15,6 +15,7 @@ from sim.life.deletion import carry_out
 from sim.life.evaluation import evaluate
 from sim.life.learning import Costs
 from sim.life.ledger import Ledger
+from sim.life.lock import locked
 from sim.life.playing import first_release, play_stream, tune_all
 from sim.life.system import System, build, write_json
 from sim.plan.checks import prepare
@@ -47,15 +48,15 @@ def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open
     run, started = saved.new_folder(scenario, out), time.perf_counter()
     for seed in scenario.seeds:  # all bad input shows here, before anything is written or tuned
         prepare(scenario, seed)
-    ledger = saved.begin(run, scenario)
-    records, rows = [], []
-    with opening.one_ray(scenario.workers) if open_workers is opening.open_workers else nullcontext():
+    saved.make(run)
+    with locked(run), opening.one_ray(scenario.workers) if open_workers is opening.open_workers else nullcontext():
+        ledger, records, rows = saved.begin(run, scenario), [], []
         for seed in scenario.seeds:
             system, record, measured = _play(scenario, seed, run, ledger, open_workers)
             records.append(record)
             rows += measured
             summary.write_record(run, record)
-    _finish(run, system, records, rows, ledger, started)
+        _finish(run, system, records, rows, ledger, started)
     return run
 
 
@@ -74,7 +75,7 @@ def _play(
                 workers = opened.enter_context(open_workers(spec, spec.stream, system.settings))
         learned = first_release(system, learned, workers, ledger)
         played = play_stream(system, workers, ledger)
-        record = summary.seed_record(system, learned, played.costs, played.curve, played.forgotten)
+        record = summary.seed_record(system, learned, played.costs, played.curve, played.forgotten, played.retrain_steps)
         _prove(system, record, workers, ledger)
     return system, record, played.rows
 
@@ -85,6 +86,11 @@ def forget(run: Path, client: str) -> Costs:
     Raises:
         InputError: not a finished run, damaged state, or no such client (any more).
     """
+    with locked(run):
+        return _forget(run, client)
+
+
+def _forget(run: Path, client: str) -> Costs:
     started = time.perf_counter()
     scenario, told, records = saved.open_run(run)
     systems = [saved.open_system(run, scenario, record) for record in records]

@@ -77,7 +77,7 @@ class HeadModel:
         rows = np.ones((len(examples), 1)) if self.weights.size == labels else features(self.model, examples)
         if self.weights.shape != (labels * rows.shape[1],):
             raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")
-        logits = (rows[:, None, :] * self.weights.reshape(labels, -1)).sum(2)
+        logits = np.einsum("ij,kj->ik", rows, self.weights.reshape(labels, -1).astype(np.float64))  # no BLAS: fixed order
         right = np.array([int(row.argmax()) for row in one_hot(examples, self.label_sets)])
         for row, example in zip(logits, examples, strict=True):
             mine = self.numbers[example.label_set]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import LabelSet, Shard
+from clients.errors import InputError
 from clients.exact import bits
 from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
@@ -233,7 +234,8 @@ class Head(Served):
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         weights = shared[self.direction] if self.own is None and self.direction is not None else self.own
-        assert weights is not None
+        if weights is None:
+            raise InputError("a head needs weights: the name of a shared array, or its own")
         bench.model.reset()
         yield by.alone(HeadModel(bench.model, weights, bench.label_sets), shard)
 

@@ -1,12 +1,18 @@
-"""The ledger: one JSON object per line, each holding the hash of the one before, so that no line can be changed unseen."""
+"""The ledger: one JSON object per line, each holding the hash of the one before, so that no line can be changed unseen.
+
+Lines are ASCII, whatever clients are called, and end with a newline. Every line is flushed to disk before the run goes on. A
+last line without its newline was being written when the process ended: it did not happen, and is cut off.
+"""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from clients.errors import InputError
 from clients.exact import digest
+from sim.terminal import errors
 
 START = "0" * 64
 
@@ -22,6 +28,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path, self.records, self.head = path, 0, START
         if path.exists():
+            _cut_off_torn_line(path)
             for record in read(path):
                 self.records, self.head = self.records + 1, record["hash"]
 
@@ -30,22 +37,24 @@ class Ledger:
         record = {"n": self.records, "event": event, **facts, "previous": self.head}
         record["hash"] = digest.of_json(record)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        with self.path.open("ab") as file:
+            file.write(json.dumps(record).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.records, self.head = self.records + 1, record["hash"]
         return record
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """All records, each checked against the chain.
+    """All whole records, each checked against the chain; a torn last line is passed over.
 
     Raises:
         InputError: the file is missing, or a line is damaged, changed, missing or out of order.
     """
     previous = START
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     for number, line in enumerate(lines):
         try:
@@ -60,3 +69,12 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             )
         previous = stated
         yield record
+
+
+def _cut_off_torn_line(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+        number = content.count(b"\n") + 1
+        errors.print(f"{path}: line {number} was not written whole; it is cut off", soft_wrap=True)

@@ -32,16 +32,16 @@ def new_folder(scenario: Scenario, out: Path | None) -> Path:
     return folder
 
 
-def begin(run: Path, scenario: Scenario) -> Ledger:
-    """Make the run folder and its ledger.
-
-    Raises:
-        InputError: it cannot be made.
-    """
+def make(run: Path) -> None:
+    """Make the folder of a new run; InputError if it cannot be made."""
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {run}: cannot be made ({error.strerror}); choose another folder") from error
+
+
+def begin(run: Path, scenario: Scenario) -> Ledger:
+    """Write the scenario and the ledger's first line."""
     write_whole(run / "scenario.yaml", resolved(scenario).encode())
     ledger = Ledger(run / "ledger.jsonl")
     environment = determinism.environment("cuda" if scenario.workers.gpus else "cpu")

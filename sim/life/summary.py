@@ -27,6 +27,7 @@ def seed_record(
     forgot: dict[str, Cost],
     curve: list[dict[str, Any]],
     forgotten: list[str],
+    retrain_steps: int,
 ) -> dict[str, Any]:
     """What one seed's run has come to, as JSON: enough to go on from, and to sum up."""
     return {
@@ -40,6 +41,7 @@ def seed_record(
         "learn": {label: cost.as_facts() for label, cost in learned.items()},
         "forget": {label: cost.as_facts() for label, cost in forgot.items()},
         "curve": curve,
+        "retrain_steps": retrain_steps,
         **state(system),
         "rebuilt_digest": dict.fromkeys(system.strategies),
     }
@@ -52,8 +54,8 @@ def add_request(
     record["forgotten"] = [*record["forgotten"], client]
     forgot = {label: Cost(**record["forget"][label]).then(cost) for label, cost in costs.items()}
     steps = system.scenario.tuning.steps * (record["clients"] - len(record["forgotten"]))
-    retrain = record["curve"][-1]["retrain_steps"] + steps
-    record["curve"].append(point(rows, forgot, system.storage(), retrain))
+    record["retrain_steps"] += steps
+    record["curve"].append(point(rows, forgot, system.storage(), record["retrain_steps"]))
     record["forget"] = {label: cost.as_facts() for label, cost in forgot.items()}
     record |= state(system)
     record["rebuilt_digest"] = dict.fromkeys(system.strategies)

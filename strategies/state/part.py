@@ -6,7 +6,7 @@ reads and writes its files; it gives its digest, and the bytes that it takes. ``
 whatever they are. A new kind of state is a class here, or anywhere outside, and a function at the client.
 
 A strategy *declares* parts (``Masks(0.5)``); ``Kept`` opens each once, and gives the open one for the declaration:
-``kept[Masks(0.5)].mask(client)``. Parts are equal if their kind and name are; a name holds all values of the declaration.
+``kept[Masks(0.5)].read(client)``. Parts are equal if their kind and name are; a name holds all values of the declaration.
 
     kept-RULE/NAME.safetensors              a summed part
     kept-RULE/clients/NAME/CLIENT.SUFFIX    an own part: one file per client, and nothing else in that folder

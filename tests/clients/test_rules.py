@@ -201,3 +201,14 @@ def test_what_is_no_rule_is_refused(site: Site, outside: Callable[[str], str]) -
         assert perform(site, tune_job(["u1"], name, [SUM]), {}).error == f"InputError: {raised.value}"
         with pytest.raises(ValidationError, match="Value error"):
             TypeAdapter(RuleName).validate_python(name)
+
+
+def test_a_class_from_outside_that_lacks_a_method_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unfinished_rule.py").write_text(
+        "from clients.work.rules import Rule\n\n\nclass Nothing(Rule):\n    name = 'unfinished_rule:Nothing'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="unfinished_rule:Nothing: a Rule has to define derive"):
+        rule_of("unfinished_rule:Nothing")

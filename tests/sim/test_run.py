@@ -19,6 +19,7 @@ from clients.work.site import Site, open_site
 from clients.work.tuning import tune
 from sim.life import ledger
 from sim.life.summary import read_rows
+from sim.run import forget as forget_in
 from sim.run import run_scenario
 from sim.scenario.file import load_scenario
 
@@ -278,3 +279,13 @@ def test_clients_who_never_join(tmp_path: Path) -> None:
     for label, strategy in summary_of(alone)["strategies"].items():
         assert strategy["state_digest"] == summary["strategies"][label]["state_digest"]
         assert strategy["accuracy"]["held_out_after"] == summary["strategies"][label]["accuracy"]["held_out_after"]
+
+
+def test_the_retrain_line_counts_releases_after_the_last_evaluation(tmp_path: Path) -> None:
+    """8 clients, 3 steps: after 2 of 4 requests it was evaluated last, and 6 + 4 were left; one more leaves 3."""
+    stream = {"requests": 4, "evaluate_after": [2], "release": {"every": 2}}
+    run = run_scenario(tiny(strategies=["zero_shot"], stream=stream), tmp_path / "run")
+    assert summary_of(run)["retrain"][-1] == {"deleted": 2, "gradient_steps": 3 * 6}
+    gone = {record["client"] for record in records_of(run, "request")}
+    forget_in(run, next(f"u{i}" for i in range(8) if f"u{i}" not in gone))
+    assert summary_of(run)["retrain"][-1] == {"deleted": 5, "gradient_steps": 3 * (6 + 4 + 3)}
