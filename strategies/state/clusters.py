@@ -7,6 +7,7 @@ are lists they are ordered by their first member.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -38,6 +39,7 @@ def hashed(clients: list[str], clusters: int, seed: int) -> Clusters:
     return _ordered(clients, [number(client, clusters, seed) for client in clients])
 
 
+@lru_cache(maxsize=1 << 17)  # a plan asks for the same ones at every release
 def number(client: str, clusters: int, seed: int) -> int:
     """The number of a client's random cluster, from 0."""
     return int(digest.of_json([seed, client])[:15], 16) % clusters
