@@ -7,9 +7,9 @@ K·M. Σ/T is made of the clusters' sums.
 
 from typing import ClassVar
 
-from clients.data.manifest import Manifest
 from pydantic import Field
 
+from clients.data.manifest import Manifest
 from clients.work import anchors
 from clients.work.served import Masked, Served
 from strategies.state.cluster_sums import ClusterSums

@@ -12,9 +12,9 @@ the mask that was added; no client's mask is kept.
 import math
 from typing import Annotated, ClassVar
 
-from clients.data.manifest import Manifest
 from pydantic import Field
 
+from clients.data.manifest import Manifest
 from clients.exact import bits
 from clients.work import anchors
 from clients.work.served import Masked, Served
