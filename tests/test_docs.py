@@ -1,30 +1,33 @@
 """docs/run_folder.md and docs/path_of_a_deletion.md, held against what real runs write and do."""
 
 import fnmatch
+import hashlib
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from safetensors.numpy import load_file
 
 from clients.jobs import Job, Reply
 from clients.settings import Settings
-from clients.work.site import open_site
-from sim.life.deletion import carry_out
+from clients.work.site import Process, open_site
+from sim import cli
 from sim.life.ledger import Ledger
-from sim.life.saved import open_run, open_system
 from sim.run import run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
-from sim.stream.requests import Request
 from sim.workers.workers import InlineWorkers, Workers
+from strategies.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "sim"))
@@ -34,12 +37,14 @@ from tiny_scenario import TINY, tiny  # noqa: E402
 
 FOLDER = (ROOT / "docs" / "run_folder.md").read_text(encoding="utf-8")
 PATH = (ROOT / "docs" / "path_of_a_deletion.md").read_text(encoding="utf-8")
-EVERY_PART: list[Any] = [
-    *TINY["strategies"],
-    *({name: {"clusters": 3}} for name in ("cluster_average", "vote_masks")),
-    *(small(name) for name in ("dare", "sisa")),
-    "emr",
+EVERY: list[Any] = [
+    *(small(name) for name in REGISTRY),
+    {"sift_masks": {"label": "counts", "scale": "counts"}},
+    {"clamu": {"label": "near", "clusters": 2, "steps": 2, "affinity": "task_vectors"}},
+    {"emr": {"label": "emr_each"}},
 ]
+FEW = TINY["data"] | {"clients": 5, "pairs": 2}
+NAME = r"[a-z_]+"
 
 
 def block(language: str) -> str:
@@ -48,51 +53,77 @@ def block(language: str) -> str:
     return str(found)
 
 
+def section(heading: str) -> str:
+    """What stands below a heading."""
+    return FOLDER.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def fields(heading: str) -> set[str]:
+    """The names in the first column of the table below a heading."""
+    cells = re.findall(r"^\| ([^|]*) \|", section(heading), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(rf"`({NAME})`", cell)}
+
+
 SCHEMA = json.loads(block("json"))
 CHECK = Draft202012Validator(SCHEMA)
+FILES = [re.split(r"\s{2,}", line, maxsplit=1) for line in block("files").splitlines()]
+PATTERNS = dict(FILES)
 
 
 class Faulty(InlineWorkers):
-    """Workers under whom one client can never be tuned, and another comes back changed when it is derived again."""
+    """Workers under whom u0 can never be tuned, the first to be derived again comes back changed, and others never do."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(open_site(settings))
+        self.derived: set[str] = set()
 
     def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
         jobs = list(jobs)
         for index, reply in super().run(jobs, shared):
             job = jobs[index]
             if job.kind == "tune" and "u0" in job.clients:
-                yield index, Reply(job.clients, error="InputError: no data today")
-            elif job.kind == "tune" and [what for what, _ in job.facts["wants"]] == ["sum"]:
-                reply.arrays["sum"] = reply.arrays["sum"] + 1
-                yield index, reply
-            else:
-                yield index, reply
+                reply = Reply(job.clients, error="InputError: no data today")
+            elif job.kind == "tune" and job.facts["wants"] == [["sum", None]]:
+                self.derived |= set(job.clients)
+                if len(self.derived) == 1:
+                    reply.arrays["sum"] = reply.arrays["sum"] + 1
+                else:
+                    reply = Reply(job.clients, error="InputError: gone")
+            yield index, reply
 
 
 @contextmanager
 def faulty(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-    yield Faulty(open_site(settings))
+    yield Faulty(settings)
 
 
 @pytest.fixture(scope="module")
 def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run with every kind of file, one with failures, one with the gap to retraining."""
+    """A run of every strategy and a request to it, a run with failures, and one of two seeds with the gap to retraining."""
     folder = tmp_path_factory.mktemp("documented")
-    stream = {"requests": 1, "release": {"every": 1}}
     digits = {
         "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "validation": 4, "public_clients": 2},
         "model": {"base": "resnet-18", "resnet": {"depths": [1], "widths": [8], "pixels": 8, "steps": 3, "batch": 8}},
         "strategies": ["local", small("central")],
+        "seeds": [7, 8],
         "audit": ["bitwise", "gap"],
+        "report": {"html": True},
     }
+    every = run_scenario(tiny(data=FEW, strategies=EVERY, stream={"requests": 0}, audit=[]), folder / "every")
+    cli.forget(every, "u3")
+    stream = {"requests": 3, "release": {"every": 1}}
     return [
-        run_scenario(tiny(strategies=EVERY_PART, stream=stream, report={"html": True}), folder / "every"),
+        every,
         run_scenario(tiny(strategies=["average", "local"], stream=stream, audit=[]), folder / "faulty", faulty),
-        run_scenario(tiny(**digits, stream=stream), folder / "gap"),
+        run_scenario(tiny(**digits, stream={"requests": 1}), folder / "gap"),
     ]
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (run / "ledger.jsonl").read_text(encoding="ascii").splitlines()]
+
+
+# -- the run folder -----------------------------------------------------------------------------------------------------
 
 
 def test_every_line_of_a_ledger_is_what_the_page_says(runs: list[Path]) -> None:
@@ -101,26 +132,81 @@ def test_every_line_of_a_ledger_is_what_the_page_says(runs: list[Path]) -> None:
         CHECK.validate(line)
     named = {event["properties"]["event"]["const"] for event in SCHEMA["oneOf"]}
     assert {line["event"] for line in told} == named
-    assert {line["derived"] for line in told if line["event"] == "forget"} == {True, False}
-    table = set(re.findall(r"^\| `([a-z]+)` \|", FOLDER, re.MULTILINE))
-    assert table == named
+    forgot = [line for line in told if line["event"] == "forget"]
+    assert {line["derived"] for line in forgot} == {True, False}
+    assert {(line["matched"], line["derived_digest"] is None) for line in forgot if line["derived"]} == {
+        (True, False),
+        (False, False),
+        (False, True),
+    }
 
 
-@pytest.mark.parametrize(
-    "change", [{"event": "joined"}, {"extra": 1}, {"hash": "0"}, {"n": -1}, {"seed": "seven"}, {"client": None}]
-)
-def test_a_line_that_is_something_else_is_refused(runs: list[Path], change: dict[str, Any]) -> None:
-    line = next(line for line in lines(runs[0]) if line["event"] == "join")
-    with pytest.raises(ValidationError):
-        CHECK.validate(line | change)
+def test_the_tables_name_the_events_and_fields_of_the_schema() -> None:
+    properties = [event["properties"] for event in SCHEMA["oneOf"]]
+    shared = {"n", "event", "previous", "hash"}
+    cost = set(SCHEMA["$defs"]["cost"]["required"])
+    for event in {each["event"]["const"] for each in properties}:
+        (row,) = re.findall(rf"^\| `{event}` \|.*\| ([^|]*) \|$", FOLDER, re.MULTILINE)
+        own = {name for each in properties if each["event"]["const"] == event for name in each} - shared
+        assert set(re.findall(rf"`({NAME})`", row)) == (own - cost if cost <= own else own)
+        assert ("and the cost" in row) == (cost <= own)
+    every = {name for each in properties for name in each} | set(SCHEMA["$defs"]["published"]["required"]) | cost
+    assert fields("The fields of a line") == every
+
+
+@pytest.mark.parametrize("event", sorted({event["properties"]["event"]["const"] for event in SCHEMA["oneOf"]}))
+def test_a_line_that_is_something_else_is_refused(runs: list[Path], event: str) -> None:
+    line = next(line for run in runs for line in lines(run) if line["event"] == event)
+    changes: list[dict[str, Any]] = [{"event": "joined"}, {"extra": 1}, {"hash": "0"}, {"n": -1}, {"previous": None}]
+    for change in [*changes, *({key: []} for key in line if not isinstance(line[key], list))]:
+        with pytest.raises(ValidationError):
+            CHECK.validate(line | change)
+    for missing in line:
+        with pytest.raises(ValidationError):
+            CHECK.validate({key: value for key, value in line.items() if key != missing})
+
+
+def test_hashes_are_made_as_the_page_says(runs: list[Path], tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.jsonl").append("join", client="名前")
+    for run in (*runs, tmp_path):
+        previous = "0" * 64
+        for number, line in enumerate(lines(run)):
+            assert (line["n"], line["previous"]) == (number, previous)
+            rest = {key: value for key, value in line.items() if key != "hash"}
+            text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            previous = hashlib.sha256(text.encode()).hexdigest()
+            assert line["hash"] == previous
 
 
 def test_every_file_of_a_run_is_on_the_page_and_nothing_else(runs: list[Path]) -> None:
-    patterns = block("patterns").split()
-    found = [path.relative_to(run).as_posix() for run in runs for path in run.rglob("*") if path.is_file()]
-    matched = {name: [p for p in patterns if _matches(name, p)] for name in found}
+    found = {path.relative_to(run).as_posix(): path for run in runs for path in run.rglob("*") if path.is_file()}
+    matched = {name: [pattern for pattern in PATTERNS if _matches(name, pattern)] for name in found}
     assert [name for name, which in matched.items() if not which] == []
-    assert set(patterns) == {pattern for which in matched.values() for pattern in which}
+    assert set(PATTERNS) == {pattern for which in matched.values() for pattern in which}
+
+
+def test_the_arrays_of_a_file_are_those_on_the_page(runs: list[Path]) -> None:
+    for path in (path for run in runs for path in run.rglob("*.safetensors")):
+        run = next(run for run in runs if path.is_relative_to(run))
+        (pattern,) = [pattern for pattern in PATTERNS if _matches(path.relative_to(run).as_posix(), pattern)]
+        told = re.findall(r"(\w+) (\w+) \[(.*?)\]", PATTERNS[pattern])
+        arrays = {name: (dtype, sizes.split(", ")) for name, dtype, sizes in told}
+        for name, array in load_file(path).items():
+            dtype, sizes = arrays["K" if name.isdigit() else name]
+            assert (str(array.dtype), array.ndim) == (dtype, len(sizes)), f"{path}: {name}"
+        assert {"K" if name.isdigit() else name for name in load_file(path)} == set(arrays)
+
+
+def test_the_fields_of_the_results_are_those_on_the_page(runs: list[Path]) -> None:
+    summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
+    records = [json.loads(path.read_text(encoding="utf-8")) for run in runs for path in run.rglob("progress.json")]
+    assert set().union(*summaries) == fields("summary.json")
+    assert set().union(*(each for summary in summaries for each in summary["strategies"].values())) == fields(
+        "A strategy in summary.json"
+    )
+    assert set().union(*records) == fields("progress.json")
+    table = re.findall(rf"^\| `({NAME})` \| (\w+) \|", section("metrics.parquet"), re.MULTILINE)
+    assert table == [(column.name, str(column.type)) for column in pq.read_schema(runs[0] / "metrics.parquet")]
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -128,26 +214,84 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def test_the_path_of_a_deletion_names_every_file_that_runs(cache: Path, tmp_path: Path) -> None:
-    run = run_scenario(tiny(strategies=["average"], stream={"requests": 0}), tmp_path / "run")
-    scenario, _, (record,) = open_run(run)
-    system, passed = open_system(run, scenario, record), {"sim/run.py"}
+# -- the path of a deletion ---------------------------------------------------------------------------------------------
 
-    def noted(frame: FrameType, event: str, value: Any) -> None:
-        path = Path(frame.f_code.co_filename)
-        if event == "call" and path.is_relative_to(ROOT) and frame.f_code.co_name != "<module>":
-            passed.add(path.relative_to(ROOT).as_posix())
 
-    workers, ledger = InlineWorkers(open_site(system.settings)), Ledger(run / "ledger.jsonl")
-    sys.setprofile(noted)
+@dataclass
+class Trace:
+    """Files of the three floors in which functions run, in order of appearance: before ``carry_out``, and from there to the
+    release's line of the ledger. What runs while a module is imported does not count."""
+
+    opening: dict[str, None] = field(default_factory=dict)
+    deletion: dict[str, None] = field(default_factory=dict)
+    importing: int = 0
+
+    def __call__(self, frame: FrameType, event: str, value: Any) -> None:
+        code = frame.f_code
+        if code.co_name == "<module>" and event in ("call", "return"):
+            self.importing += 1 if event == "call" else -1
+        elif not self.importing and code.co_filename.startswith(FLOORS):
+            if event == "call":
+                path = Path(code.co_filename).relative_to(ROOT).as_posix()
+                began = bool(self.deletion) or code.co_qualname == "carry_out"
+                (self.deletion if began else self.opening)[path] = None
+            elif event == "return" and code is Ledger.append.__code__ and frame.f_locals["event"] == "release":
+                sys.setprofile(None)
+
+    @property
+    def files(self) -> set[str]:
+        return {*self.opening, *self.deletion}
+
+
+FLOORS = tuple(f"{ROOT / floor}/" for floor in ("sim", "strategies", "clients"))
+
+
+def traced(strategy: Any, folder: Path, patch: pytest.MonkeyPatch) -> Trace:
+    """What runs when one more client is forgotten, in a process that has nothing open yet."""
+    run = run_scenario(tiny(strategies=[strategy], stream={"requests": 0}, audit=[]), folder / "run")
+    patch.setattr("clients.work.site.HERE", Process())
+    trace = Trace()
+    sys.setprofile(trace)
     try:
-        carry_out(system, [Request("u3", 1.0)], workers, ledger)
+        cli.forget(run, "u3")
     finally:
         sys.setprofile(None)
-    listed = re.findall(r"^\d+\. `([^`]+)`", PATH, re.MULTILINE)
-    floors = ("sim/", "strategies/", "clients/")
-    assert sorted(listed) == sorted(path for path in passed if path.startswith(floors))
-    to_read = re.findall(r"^\d+\. ", PATH[: PATH.index("## What else runs")], re.MULTILINE)
-    assert f"So {len(listed)} files run, {len(to_read)} of which hold a decision" in PATH
-    for path in re.findall(r"`((?:sim|strategies|clients)/[a-z_/]+\.py)`", PATH):
+    return trace
+
+
+@pytest.fixture(scope="module")
+def average(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    with pytest.MonkeyPatch.context() as patch:
+        return traced("average", tmp_path_factory.mktemp("average"), patch)
+
+
+def test_the_path_of_a_deletion_names_every_file_that_runs_in_order(average: Trace) -> None:
+    opening, deletion = PATH.split("\n## The deletion")
+    only_opening = [path for path in average.opening if path not in average.deletion]
+    assert re.findall(r"^\d+\. \**`([^`]+)`", opening, re.MULTILINE) == only_opening
+    assert re.findall(r"^\d+\. \**`([^`]+)`", deletion, re.MULTILINE) == list(average.deletion)
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", PATH, re.MULTILINE)]
+    assert numbers == list(range(1, len(average.files) + 1))
+    for path in re.findall(r"`((?:sim|strategies|clients)/[a-z_0-9/]+\.py)`", PATH):
         assert (ROOT / path).is_file(), path
+
+
+def test_the_counts_of_the_path_are_true(average: Trace) -> None:
+    words = " ".join(PATH.split())
+    files, to_read = len(average.files), len(re.findall(r"^\d+\. \*\*`", PATH, re.MULTILINE))
+    assert f"{files} files run, each named below once. The {to_read} in **bold**" in words
+    assert f"the other {files - to_read} do what their line says" in words
+    assert f"{len(average.deletion) + 2} run (the command, `sim/run.py` and the second list)" in words
+
+
+@pytest.mark.parametrize("strategy", ["sift_masks", "clamu"])
+def test_what_another_strategy_adds_to_the_path(
+    average: Trace, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = traced(small(strategy), tmp_path, monkeypatch)
+    (told,) = re.findall(rf"^- `{strategy}` adds (.*?)(?=^- |^$)", PATH, re.MULTILINE | re.DOTALL)
+    adds, _, leaves_out = (set(re.findall(r"`([^`]+\.py)`", part)) for part in told.partition("leaves out"))
+    own = {path for path in other.files if path.endswith(f"/{strategy}.py")}
+    assert len(own) == 1
+    assert adds == other.files - average.files - own
+    assert leaves_out == average.files - other.files - {"strategies/subtract/average.py"}
