@@ -140,7 +140,7 @@ class Strategy(ABC, Generic[P]):
 
     def direction(self, kept: Kept, name: str) -> np.ndarray:
         """A vector that served models are built from, fp32 [d]: one that it has made itself, or one of ``kept``."""
-        own = name == MERGED or self._vector_file(name) in self.store.sizes()
+        own = name == MERGED or self.store.has(self._vector_file(name))
         return self.vector(name) if own else kept.direction(name)
 
     def digest(self, kept: Kept) -> str:

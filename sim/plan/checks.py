@@ -8,6 +8,7 @@ from clients.work.site import HERE, open_site
 from sim.attacks import gap
 from sim.life.system import check_data, strategies_of
 from sim.plan.needs import need_of, refuse
+from sim.plan.rehearsal import rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.scenario.model import Scenario
 from sim.terminal import phase, say
@@ -39,4 +40,4 @@ def check_machine(scenario: Scenario, out: Path) -> None:
     check_data(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
         sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario)
-    refuse(need_of(scenario, sizes, out))
+    refuse(need_of(rehearsals_of(scenario, sizes), out))

@@ -7,7 +7,7 @@ are not in it.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from sim.life.asking import MOST_TRAININGS
 from sim.life.system import Rule, parts_by_rule
 from sim.plan import machine
 from sim.plan.rehearsal import Rehearsal
-from sim.plan.sizes import Members, Sizes
+from sim.plan.sizes import Members
 from sim.plan.work import releases_of, remaining
-from sim.scenario.model import Scenario
 from sim.terminal import human_bytes
 from strategies.state.kept import with_needs
 from strategies.state.layout import Layout
@@ -148,13 +147,14 @@ def run_memory(rehearsal: Rehearsal, measured: int = 0) -> int:
 # -- is there room ----------------------------------------------------------------------------------------------------
 
 
-def need_of(scenario: Scenario, sizes: Sizes, out: Path, measured: int = 0) -> Need:
-    """What all seeds of a scenario need.
+def need_of(rehearsals: Sequence[Rehearsal], out: Path, measured: int = 0) -> Need:
+    """What a run of all these seeds of one scenario needs.
 
     Args:
         measured: memory that the work of one worker has taken, where it was tried.
     """
-    everybody, rehearsals = sizes.clients, [Rehearsal(scenario, sizes, seed) for seed in scenario.seeds]
+    first, *_ = rehearsals
+    scenario, everybody = first.scenario, first.sizes.clients
     parts = {str(out): sum(most_bytes(each) for each in rehearsals)}
     if "bitwise" in scenario.audit:
         audit = max(state_bytes(r, r.strategies, _stayed(r)) for r in rehearsals)
@@ -165,7 +165,6 @@ def need_of(scenario: Scenario, sizes: Sizes, out: Path, measured: int = 0) -> N
         number, free = machine.disk_free(Path(folder))
         name, sofar, _ = disk.get(number, (folder, 0, 0))
         disk[number] = name, sofar + needed, free
-    first = rehearsals[0]
     stored = {label: state_bytes(first, [label], everybody) for label in first.strategies}
     serving = {label: server_memory(first, label) for label in first.strategies}
     return Need(

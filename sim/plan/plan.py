@@ -18,7 +18,7 @@ from clients.work.site import open_site
 from sim.life.system import Rule, check_data
 from sim.plan import needs, work
 from sim.plan.needs import Need
-from sim.plan.rehearsal import Rehearsal
+from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
 from sim.plan.work import steps_of
@@ -132,7 +132,8 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
         site = open_site(scenario.settings(seed))
     with phase("measuring a few steps"):
         sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario))
-    need, rehearsal = needs.need_of(scenario, sizes, out, speeds.peak), Rehearsal(scenario, sizes, seed)
+    rehearsals = rehearsals_of(scenario, sizes)
+    need, rehearsal = needs.need_of(rehearsals, out, speeds.peak), rehearsals[0]
     rows = rows_of(rehearsal)
     lines = [f"{row.label}: {row.warning}" for row in rows if row.warning]
     return table(scenario, sizes, speeds, rows, width), [*lines, *totals(rehearsal, speeds, need)], need

@@ -107,6 +107,11 @@ class Rehearsal:
         return self.layout(rule).mask_bytes if mask else 0
 
 
+def rehearsals_of(scenario: Scenario, sizes: Sizes) -> list[Rehearsal]:
+    """One for each seed."""
+    return [Rehearsal(scenario, sizes, seed) for seed in scenario.seeds]
+
+
 class Counting:
     """Workers who count what they are asked, and answer constants."""
 

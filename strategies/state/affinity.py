@@ -41,9 +41,6 @@ class Features(Own):
         gram = np.array([[float((a * b).sum()) for b in centred] for a in centred])
         return clusters.spectral(members, gram, count, self.kept.seed)
 
-    def digest(self) -> dict[str, list[str]]:
-        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
-
 
 class Gram(Whole):
     """Inner products of the vectors of all pairs of clients; float64, T² numbers."""

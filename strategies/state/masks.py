@@ -35,9 +35,6 @@ class Sizes(Own):
         (value,) = sent.values()
         self.write(client, value)
 
-    def digest(self) -> dict[str, list[str]]:
-        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
-
 
 class Masks(Own):
     """Packed mask of the largest ``keep`` share of a client's own non-zero entries; a bit per parameter."""
@@ -69,9 +66,6 @@ class Masks(Own):
         if packed.size != bytes_:
             raise damaged(path, f"{packed.size} bytes, a mask of {self.kept.size} parameters has {bytes_}")
         return packed
-
-    def digest(self) -> dict[str, list[str]]:
-        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
 
     def bytes(self, size: Layout, members: tuple[str, ...]) -> int:
         return len(members) * size.mask_bytes

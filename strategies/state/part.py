@@ -22,6 +22,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from clients.errors import InputError
+from clients.exact import digest
 from clients.exact.exact_sum import read_safetensors
 from clients.exact.files import write_whole
 from clients.jobs import Reply
@@ -221,6 +222,9 @@ class Own(Part):
 
     def files_of(self, client: str) -> list[Path]:
         return [self.path(client)]
+
+    def digest(self) -> dict[str, Any]:
+        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
 
     def bytes(self, size: Layout, members: tuple[str, ...]) -> int:
         shape, dtype = self.shape(size)

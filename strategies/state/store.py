@@ -20,6 +20,10 @@ class Store(Protocol):
         """Bytes of every mask and vector, by name, sorted."""
         ...
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        ...
+
     def write(self, name: str, content: bytes) -> None:
         """Put a file in the place of the old one of that name."""
         ...
@@ -48,6 +52,9 @@ class Folder:
         found = sorted(path for pattern in patterns for path in self.path.glob(pattern))
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found}
 
+    def has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
     def write(self, name: str, content: bytes) -> None:
         write_whole(self.path / name, content)
 
@@ -73,6 +80,9 @@ class Memory:
 
     def sizes(self) -> dict[str, int]:
         return {name: len(self.content[name]) for name in sorted(self.content) if not name.endswith(".json")}
+
+    def has(self, name: str) -> bool:
+        return name in self.content
 
     def write(self, name: str, content: bytes) -> None:
         self.content[name] = content

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from clients.exact import digest
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import checking
 from strategies.state.layout import Layout, Shape
@@ -35,9 +34,6 @@ class Vectors(Own):
     def row(self, client: str) -> Row:
         """A client's vector, mapped into memory."""
         return self.read(client).__getitem__ if self.kept.imagined else mapped(self.path(client), self.kept.size)
-
-    def digest(self) -> dict[str, list[str]]:
-        return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}
 
 
 class EveryVector(Part):

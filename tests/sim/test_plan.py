@@ -34,7 +34,7 @@ from clients.work.tuning import Tuned
 from sim import cli
 from sim.plan import machine, needs, plan, work
 from sim.plan.needs import Need
-from sim.plan.rehearsal import Rehearsal
+from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, batch_size, calibrate, nearest
 from sim.plan.work import Release
@@ -338,7 +338,7 @@ def test_of_a_long_stream_some_releases_are_rehearsed(monkeypatch: pytest.Monkey
     few = Rehearsal(scenario, large, 7)
     some = {label: work.forgetting(few, label, releases) for label in few.strategies}
     some["run"], _ = work.of_run(few, everybody)
-    lines = plan.totals(few, SPEEDS, needs.need_of(scenario, large, tmp_path))
+    lines = plan.totals(few, SPEEDS, needs.need_of(rehearsals_of(scenario, large), tmp_path))
     assert "Estimate: 100 of 150 releases were rehearsed; the others lie between them." in lines
     monkeypatch.setattr(work, "REHEARSED", 10**9)
     assert work.sampled(releases) == list(range(150))
@@ -349,7 +349,9 @@ def test_of_a_long_stream_some_releases_are_rehearsed(monkeypatch: pytest.Monkey
         assert vars(found) == pytest.approx(vars(every[label]), rel=0.01), label
     assert some["sisa"] == every["sisa"]  # it has a formula
     assert every["clamu"].mask_steps == 2 * sum(range(50, 200))
-    assert not any("Estimate" in line for line in plan.totals(exact, SPEEDS, needs.need_of(scenario, large, tmp_path)))
+    assert not any(
+        "Estimate" in line for line in plan.totals(exact, SPEEDS, needs.need_of(rehearsals_of(scenario, large), tmp_path))
+    )
 
 
 def test_a_last_release_of_fewer_does_not_weigh_on_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +386,7 @@ def test_a_rule_without_steps_costs_none_and_training_on_pools_does_all_the_same
     (row,) = plan.rows_of(rehearsal)
     assert (row.learn, row.steps) == (Work(8), 0)
     speeds = replace(SPEEDS, joining={Stepless.name: 0.5}, step={Stepless.name: 0.0})
-    told = plan.totals(rehearsal, speeds, needs.need_of(scenario, SIZES, tmp_path))
+    told = plan.totals(rehearsal, speeds, needs.need_of(rehearsals_of(scenario, SIZES), tmp_path))
     assert told[0].endswith("8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, 5.0 s.")
     pooled = tiny(strategies=[stepless, "central"])
     here = open_site(pooled.settings(7))
@@ -655,14 +657,14 @@ def test_needs_of_all_seeds_and_of_the_audit_add_up_on_one_disk(tmp_path: Path, 
     one = len(save({"value": np.zeros(100, dtype=np.float32)}))
     scenario = tiny(strategies=["average", "local"], seeds=[1, 2])
     total = storage("average", EIGHT)
-    need = needs.need_of(scenario, SIZES, tmp_path / "runs" / "a")
+    need = needs.need_of(rehearsals_of(scenario, SIZES), tmp_path / "runs" / "a")
     ((folder, (needed, free)),) = need.disk.items()
     assert folder == str(tmp_path / "runs" / "a")
     assert needed == 2 * (total + 8 * one) + total + 4 * one  # four are left for the audit's rebuild
     assert free > 0
     assert need.most_disk == ("local", 8 * one)
     assert need.memory[0] == 800 + 2000 + 8 * 400 + 3200 + 3 * 400
-    quiet = needs.need_of(tiny(strategies=["ties"], audit=[]), SIZES, tmp_path)
+    quiet = needs.need_of(rehearsals_of(tiny(strategies=["ties"], audit=[]), SIZES), tmp_path)
     assert quiet.most_disk == ("ties", 9 * one)  # its cache of vectors lies on the disk too
 
 

@@ -25,7 +25,7 @@ from sim.life.ledger import Ledger
 from sim.life.saved import open_run, open_system
 from sim.life.system import build
 from sim.plan import needs, plan, work
-from sim.plan.rehearsal import Rehearsal
+from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.plan.speeds import Speeds
 from sim.report.gap import table
@@ -302,7 +302,10 @@ def test_the_bitwise_audit_alone_takes_room_and_work(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(elsewhere))
     monkeypatch.setattr(needs.machine, "disk_free", lambda folder: (hash(str(folder)), 10**12))
     sizes = sizes_of(open_site(pictures().settings(7)), pictures())
-    asked = [set(needs.need_of(pictures(audit=audit), sizes, tmp_path).disk) for audit in (["gap"], ["bitwise", "gap"])]
+    asked = [
+        set(needs.need_of(rehearsals_of(pictures(audit=audit), sizes), tmp_path).disk)
+        for audit in (["gap"], ["bitwise", "gap"])
+    ]
     assert asked == [{str(tmp_path)}, {str(tmp_path), str(elsewhere)}]
     audits: tuple[list[str], ...] = ([], ["gap"], ["bitwise"], ["bitwise", "gap"])
     found = [work.of_run(Rehearsal(pictures(audit=audit), sizes, 7), sizes.clients) for audit in audits]
