@@ -12,12 +12,13 @@ them alike. Large arrays that many jobs read are *shared*: the transport sends t
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from clients.data.source import Referred, ShardRef
 from clients.exact import bits, digest, exact_sum
 from clients.work import masking, pooled
 from clients.work.contributions import SUM, Derived, Wanted, contribution
@@ -40,6 +41,7 @@ class Job:
         facts: JSON values.
         arrays: sent with this job.
         shared: names of shared arrays it reads.
+        refs: names among ``clients`` that stand for a part of a client's shard.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Job:
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    refs: Mapping[str, ShardRef] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def perform(site: Site, job: Job, shared: Arrays) -> Reply:
             "score": _score,
             "probe": _probe,
         }[job.kind]
-        reply = work(site, job, shared)
+        reply = work(replace(site, source=Referred(site.source, job.refs)) if job.refs else site, job, shared)
         return replace(reply, facts=reply.facts | {"seconds": time.perf_counter() - started})
     except Exception as error:
         site.model.reset()

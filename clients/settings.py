@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from clients.data.population import Population
 from clients.data.specs import DataSpec, FictionData
 from clients.strict import Strict
 
@@ -141,3 +142,4 @@ class Settings(Strict):
     tuning: TuningSpec = Field(default_factory=TuningSpec)
     seed: int = Field(7, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
+    population: Population | None = Field(None, description="as written down when the run started; none: inferred from the data")

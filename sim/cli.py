@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,16 +44,33 @@ ScenarioFile = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
 ]
 
+Moved = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Where things lie now, or who works, as in --set data.source=FILE or workers.kind=inline.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
 
 
 @app.command()
 def run(
-    scenario: ScenarioFile,
+    scenario: Annotated[
+        str | None, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
+    ] = None,
     overrides: Sets = [],  # noqa: B006
     out: Out = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
 ) -> None:
-    """Play a scenario: learn, merge, localize, serve, forget, audit, report."""
+    """Play a scenario: learn, merge, localize, serve, forget, audit, report. Or go on with a run that was stopped."""
+    if (resume is None) == (scenario is None) or (resume is not None and out is not None):
+        raise InputError("run: give a scenario, or --resume RUN alone")
+    if resume is not None:
+        _resume(resume, overrides)
+        return
+    assert scenario is not None
     from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
@@ -96,31 +114,43 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
 
 
 @app.command()
-def forget(run: Run, client: Annotated[str, typer.Option(help="The client to forget, as in u17.")]) -> None:
-    """Carry out a deletion request on a finished run."""
-    from sim.life.system import read_json
-    from sim.report.report import table
+def forget(
+    run: Run,
+    client: Annotated[str, typer.Option(help="The client to forget, as in u17.")],
+    rows: Annotated[
+        str | None, typer.Option(metavar="3,9", help="Only these of its examples: positions, from 0, among its rows.")
+    ] = None,
+    overrides: Moved = [],  # noqa: B006
+) -> None:
+    """Carry out a deletion request: forget a client, or some of its examples."""
     from sim.run import forget as carry_out
-    from sim.terminal import console
 
-    costs = carry_out(run, client)
-    summary = read_json(run / "summary.json")
-    console.print(table(summary, console.width))
-    _tell_gap(summary)
-    steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
-    console.print(f"Forgot {client}. Gradient steps: {steps}.", soft_wrap=True)
-    _exit_if_different(
-        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
-    )
+    positions = _positions(rows)
+    costs = carry_out(run, client, positions, overrides)
+    what = f"{len(positions)} examples of {client}" if positions else client
+    _tell_request(run, f"Forgot {what}.", costs)
 
 
 @app.command()
-def verify(run: Run) -> None:
+def join(
+    run: Run,
+    client: Annotated[str, typer.Option(help="The client who joins, or comes back, as in u501.")],
+    overrides: Moved = [],  # noqa: B006
+) -> None:
+    """Let a client join a run: one who did not at first, or who comes back after it was forgotten."""
+    from sim.run import join as carry_out
+
+    costs = carry_out(run, client, overrides)
+    _tell_request(run, f"{client} joined.", costs)
+
+
+@app.command()
+def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
     """Rebuild a run's state from its retained clients only, and compare digests; exit code 1 if one differs."""
     from sim.proof.verify import verify as check
     from sim.terminal import console
 
-    findings, traces = check(run)
+    findings, traces = check(run, overrides)
     for finding in findings:
         verdict = "equal" if finding.equal else "DIFFERENT"
         digests = f"state {finding.state[:16]}  rebuilt {finding.rebuilt[:16]}"
@@ -180,22 +210,72 @@ def schema() -> None:
 def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
     """Run a scenario that the machine has room for, and tell its results by a table."""
     from sim.life.saved import new_folder
-    from sim.life.system import read_json
     from sim.plan.checks import check_machine
     from sim.run import run_scenario
-    from sim.terminal import console
 
     folder = new_folder(scenario, out)
     check_machine(scenario, folder)
-    run_scenario(scenario, folder)
-    summary = read_json(folder / "summary.json")
+    with _resumable(folder):
+        run_scenario(scenario, folder)
+    _tell(folder, table)
+
+
+def _resume(run: Path, overrides: list[str]) -> None:
+    from sim.report.report import table
+    from sim.run import resume
+
+    with _resumable(run):
+        resume(run, overrides)
+    _tell(run, table)
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Say how to go on with a run that ends early."""
+    try:
+        yield
+    except BaseException as error:
+        if (run / "ledger.jsonl").exists() and not isinstance(error, SystemExit):
+            typer.echo(f"Nothing that is done is lost. Go on with: unmerge run --resume {run}", err=True)
+        raise
+
+
+def _tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
+    """What a request by command has come to."""
+    from sim.report.report import table
+
+    steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
+    _tell(run, table, f"{done} Gradient steps: {steps}.")
+
+
+def _positions(rows: str | None) -> list[int]:
+    try:
+        return [] if rows is None else sorted({int(row) for row in rows.split(",")})
+    except ValueError as error:
+        raise InputError(f"--rows {rows}: give positions as in 3,9") from error
+
+
+def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str | None = None) -> None:
+    """The results of a run by a table; exit code 1 if a state is not what it should be, or too many are missing."""
+    from sim.life.system import read_json
+    from sim.report.notes import notes
+    from sim.terminal import console
+
+    summary = read_json(run / "summary.json")
     console.print(table(summary, console.width))
     _tell_gap(summary)
-    page = folder / "report.html"
-    console.print(f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else folder}", soft_wrap=True)
+    for each in notes(summary["missing"], summary["gone"]):
+        console.print(each, highlight=False, markup=False, soft_wrap=True)
+    page = run / "report.html"
+    console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)
     _exit_if_different(
         {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
     )
+    if (most := max(map(len, summary["missing"].values()), default=0)) > summary["allow_missing"]:
+        raise InputError(
+            f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; the results of the "
+            "others were written"
+        )
 
 
 def _tell_gap(summary: dict[str, Any]) -> None:
@@ -223,6 +303,9 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission
         typer.echo(f"Error: {error.filename or 'files'}: {error.strerror or error}", err=True)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

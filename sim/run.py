@@ -1,35 +1,40 @@
-"""The story of a run: learn, merge, localize, serve, play the stream, prove, report; and of one more request to it."""
+"""The story of a run: learn, merge, localize, serve, play the stream, prove, report.
 
-import time
-from collections.abc import Callable
+All that is ever done to a run is one thing: open what is there, carry out what is owed, commit. A new run owes everything, a
+killed one the rest, a request by command one event.
+"""
+
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from clients.errors import InputError
+from clients.exact.files import write_whole
 from clients.settings import Settings
 from sim.attacks import gap
+from sim.life import record as records
 from sim.life import saved, summary
 from sim.life.cost import Cost
-from sim.life.deletion import carry_out
-from sim.life.evaluation import evaluate
 from sim.life.learning import Costs
-from sim.life.ledger import Ledger
+from sim.life.life import Life, open_life
 from sim.life.lock import locked
-from sim.life.playing import first_release, play_stream, tune_all
-from sim.life.system import System, build, write_json
+from sim.life.playing import is_learning, owed, play
+from sim.life.record import Record
+from sim.life.requesting import named
+from sim.life.saved import Opened
+from sim.life.system import System, write_json
 from sim.plan.checks import prepare
-from sim.proof.audit import audited
+from sim.proof import audit
 from sim.report.report import write_report
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind, WorkersSpec
-from sim.stream.requests import Request
+from sim.stream.requests import FORGET, JOIN, Request
 from sim.terminal import phase
 from sim.workers import opening
 from sim.workers.workers import Workers
 
 Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]
-Record = dict[str, Any]
+PROOFS = {"gap": gap.measured, "bitwise": audit.audited}
 
 
 def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open = opening.open_workers) -> Path:
@@ -45,96 +50,111 @@ def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open
     Raises:
         InputError: before any long work, if data, model or folder do not fit.
     """
-    run, started = saved.new_folder(scenario, out), time.perf_counter()
+    run = saved.new_folder(scenario, out)
     for seed in scenario.seeds:  # all bad input shows here, before anything is written or tuned
         prepare(scenario, seed)
     saved.make(run)
-    with locked(run), opening.one_ray(scenario.workers) if open_workers is opening.open_workers else nullcontext():
-        ledger, records, rows = saved.begin(run, scenario), [], []
-        for seed in scenario.seeds:
-            system, record, measured = _play(scenario, seed, run, ledger, open_workers)
-            records.append(record)
-            rows += measured
-            summary.write_record(run, record)
-        _finish(run, system, records, rows, ledger, started)
+    with locked(run):
+        _live(saved.begin(run, scenario), open_workers)
     return run
 
 
-def _play(
-    scenario: Scenario, seed: int, run: Path, ledger: Ledger, open_workers: Open
-) -> tuple[System, Record, list[dict[str, Any]]]:
-    """One seed: its system as it stands at the end, its record, and its evaluation rows."""
-    system, spec = build(scenario, seed, run / "state" / str(seed)), scenario.workers
-    with ExitStack() as opened:
-        with phase(f"starting {spec.learn} workers"):
-            workers = opened.enter_context(open_workers(spec, spec.learn, system.settings))
-        learned = tune_all(system, workers, ledger)
-        if spec.stream != spec.learn:
-            opened.close()
-            with phase(f"starting {spec.stream} workers"):
-                workers = opened.enter_context(open_workers(spec, spec.stream, system.settings))
-        learned = first_release(system, learned, workers, ledger)
-        played = play_stream(system, workers, ledger)
-        record = summary.seed_record(system, learned, played.costs, played.curve, played.forgotten, played.retrain_steps)
-        _prove(system, record, workers, ledger)
-    return system, record, played.rows
-
-
-def forget(run: Path, client: str) -> Costs:
-    """Carry out a deletion request to a finished run, in every seed; the cost by strategy label, of all seeds.
+def resume(run: Path, overrides: Sequence[str] = (), open_workers: Open = opening.open_workers) -> None:
+    """Go on where a run stood when its process ended; nothing is done if nothing is owed.
 
     Raises:
-        InputError: not a finished run, damaged state, or no such client (any more).
+        InputError: not a run folder, or damaged.
     """
     with locked(run):
-        return _forget(run, client)
+        _live(saved.open_run(run, overrides), open_workers)
 
 
-def _forget(run: Path, client: str) -> Costs:
-    started = time.perf_counter()
-    scenario, told, records = saved.open_run(run)
-    systems = [saved.open_system(run, scenario, record) for record in records]
-    for system, record in zip(systems, records, strict=True):
-        _check_is_there(client, system, record)
-    ledger, rows = Ledger(run / "ledger.jsonl"), summary.read_rows(run)
-    total = {label: Cost() for label in systems[0].strategies}
-    for system, record in zip(systems, records, strict=True):
-        with opening.open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
-            costs = carry_out(system, [Request(client, scenario.stream.days)], workers, ledger)
-            new = evaluate(system, [*record["forgotten"], client], workers)
-            summary.add_request(record, system, client, costs, new)
-            _prove(system, record, workers, ledger)
-        rows += new
-        summary.write_record(run, record)
-        total = {label: total[label].then(cost) for label, cost in costs.items()}
-    _finish(run, systems[-1], records, rows, ledger, started, told["seconds"])
+def forget(run: Path, client: str, rows: Sequence[int] = (), overrides: Sequence[str] = ()) -> Costs:
+    """Carry out a deletion request to a run, in every seed; the cost by strategy label, of all seeds.
+
+    Args:
+        rows: positions of the examples to forget among the client's rows in the source as it is now; none: all of it.
+
+    Raises:
+        InputError: not a run folder, damaged state, or no such client (any more); the ledger says so too.
+    """
+    return _ask(run, FORGET, client, rows, overrides)
+
+
+def join(run: Path, client: str, overrides: Sequence[str] = ()) -> Costs:
+    """Let a client join, or come back, in every seed; the cost by strategy label, of all seeds.
+
+    Raises:
+        InputError: as ``forget``.
+    """
+    return _ask(run, JOIN, client, (), overrides)
+
+
+def _ask(run: Path, kind: Any, client: str, rows: Sequence[int], overrides: Sequence[str]) -> Costs:
+    """What is owed is carried out first; a request that is owed already is not asked twice."""
+    with locked(run):
+        opened = saved.open_run(run, overrides)
+        owes = not opened.finished or saved.is_owed(opened)
+        last = opened.commands[-1] if owes and opened.commands else None
+        if owes:
+            costs = _live(opened, opening.open_workers)
+            if last is not None and (last.kind, last.client, last.partial) == (kind, client, bool(rows)):
+                return costs
+            opened = saved.open_run(run, overrides)
+        saved.ask(opened, named(opened, Request(client, opened.scenario.stream.days, kind), rows))
+        return _live(opened, opening.open_workers)
+
+
+def _live(opened: Opened, open_workers: Open) -> Costs:
+    """Carry out all that is owed in every seed, then sum up; what the last release cost, by label, of all seeds."""
+    total: Costs = {}
+    done: list[Record] = []
+    rows: list[dict[str, Any]] = []
+    with opening.one_ray(opened.scenario.workers) if open_workers is opening.open_workers else nullcontext():
+        for seed in opened.scenario.seeds:
+            life = open_life(opened.run, opened.scenario, seed, opened.ledger, opened.commands)
+            if owed(life) is not None or _proofs(life):
+                _play(life, open_workers)
+            total = {label: cost.then(total.get(label, Cost())) for label, cost in life.released.items()} or total
+            done.append(life.record)
+            rows += life.rows
+    _finish(opened, life.system, done, rows)
     return total
 
 
-def _check_is_there(client: str, system: System, record: Record) -> None:
-    if client in record["forgotten"]:
-        raise InputError(f"--client {client}: has been forgotten already")
-    if client not in system.joining:
-        some = ", ".join(system.joining[:5])
-        raise InputError(f"--client {client}: there is no such client; there are {some}, ...")
+def _play(life: Life, open_workers: Open) -> None:
+    """One seed: learning, then the stream and what was asked, then the proofs, each with its own workers."""
+    spec, settings = life.system.scenario.workers, life.system.settings
+    with ExitStack() as workers_open:
+        kind = spec.learn if is_learning(life) else spec.stream
+        with phase(f"starting {kind} workers"):
+            workers = workers_open.enter_context(open_workers(spec, kind, settings))
+        while is_learning(life):
+            step = owed(life)
+            assert step is not None
+            step(life, workers)
+        if kind != spec.stream:
+            workers_open.close()
+            with phase(f"starting {spec.stream} workers"):
+                workers = workers_open.enter_context(open_workers(spec, spec.stream, settings))
+        play(life, workers)
+        for proof in _proofs(life):
+            PROOFS[proof](life, workers)
 
 
-def _prove(system: System, record: Record, workers: Workers, ledger: Ledger) -> None:
-    """The audits that the scenario asks for, into the record and the ledger."""
-    if "gap" in system.scenario.audit:
-        record["unlearning"] = gap.measure(system, record["forgotten"], workers, ledger)
-    if "bitwise" in system.scenario.audit:
-        record["rebuilt_digest"] = audited(system, record["state_digest"], workers, ledger)
+def _proofs(life: Life) -> list[str]:
+    """The audits that the scenario asks for and that were not made of the state as it stands."""
+    return [name for name in PROOFS if name in life.system.scenario.audit and name not in life.record["proved"]]
 
 
-def _finish(
-    run: Path, system: System, records: list[Record], rows: list[Any], ledger: Ledger, started: float, before: float = 0.0
-) -> None:
-    """Write metrics, the summary and, if asked for, figures and report; ``before``: seconds that the run took until now."""
-    summary.write_rows(run, rows)
-    seconds = time.perf_counter() - started
-    ledger.append("end", wall_seconds=round(seconds, 3))
-    write_json(run / "summary.json", summary.summarize(run, system, records, before + seconds, ledger))
-    if system.scenario.report.html:
+def _finish(opened: Opened, system: System, done: list[Record], rows: list[dict[str, Any]]) -> None:
+    """Write metrics, the summary and, if asked for, figures and report."""
+    write_whole(opened.run / records.ROWS, records.rows_as_bytes(rows))
+    if saved.is_open(opened):
+        opened.ledger.append(saved.END, wall_seconds=round(sum(record["seconds"] for record in done), 3))
+        opened.ledger.commit()
+    saved.answered(opened)
+    write_json(opened.run / saved.SUMMARY, summary.summarize(system, done, rows, opened.ledger))
+    if opened.scenario.report.html:
         with phase("drawing the report"):
-            write_report(run)
+            write_report(opened.run)

@@ -8,7 +8,7 @@ keeps a window of messages outstanding, so that memory does not grow with the nu
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore.run import Run
 
-from clients.app import decode_reply, encode_arrays, encode_job
+from clients.app import WHO, decode_replies, encode_arrays, encode_jobs
 from clients.errors import InputError
 from clients.jobs import Job, Reply
 from clients.settings import Settings
@@ -26,6 +26,12 @@ WINDOW = 32
 """Messages on their way at a time: enough to hide the link's sweeps of 0.1 s."""
 PAUSE = 0.02
 """Seconds between two looks for replies."""
+LOOK = 5.0
+"""Seconds between two looks whether nodes are still there."""
+KEPT = 10 * 365 * 86400.0
+"""Seconds that a message lives: Flower's 12 hours would end those that queue behind long work; ``timeout`` ends waiting."""
+GONE = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE)
+"""Errors that say nothing of the work: the node has gone, and the message with it."""
 
 MESSAGE_TYPES = {
     "tune": "train.tune",
@@ -34,12 +40,13 @@ MESSAGE_TYPES = {
     "learn_mask": "train.learn_mask",
     "score": "evaluate.score",
     "probe": "evaluate.score",
+    WHO: "query.who",
 }
 """Where a kind of job is sent; what it is stands in the message itself."""
 
 
-def _unanswered(message: Message, reason: str) -> Message:
-    return Message(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, reason), reply_to=message)
+def _unanswered(message: Message, reason: str, code: int = ErrorCode.REPLY_MESSAGE_UNAVAILABLE) -> Message:
+    return Message(Error(code, reason), reply_to=message)
 
 
 class WindowedGrid(Grid):
@@ -49,21 +56,29 @@ class WindowedGrid(Grid):
         grid: the Grid underneath.
         window: messages sent whose replies have not been taken yet, at most.
         check: called while waiting; raises where waiting is in vain.
+        pause: seconds between two looks for replies; where each is a request to a server, looking costs it time.
     """
 
-    def __init__(self, grid: Grid, window: int = WINDOW, check: Callable[[], None] = lambda: None) -> None:
-        self.grid, self.window, self.check = grid, window, check
+    def __init__(
+        self, grid: Grid, window: int = WINDOW, check: Callable[[], None] = lambda: None, pause: float = PAUSE
+    ) -> None:
+        self.grid, self.window, self.check, self.pause = grid, window, check, pause
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        """One reply per message. Those that are silent for ``timeout`` seconds, while nobody else answers either, get an
-        error reply, and so do those that cannot be sent."""
+        """One reply per message.
+
+        Those that cannot be sent get an error reply. So do those whose node is not there any more, once nobody has answered
+        for ``timeout`` seconds and the node has given no sign of life in as many. A node that is there may take its time.
+        """
         new, sent, arrived = iter(messages), dict[str, Message](), deque[Message]()
-        heard = time.monotonic()
+        heard = looked = time.monotonic()
+        seen: dict[int, float] = {}
         while True:
             while len(sent) + len(arrived) < self.window and (message := next(new, None)) is not None:
                 ids = list(self.grid.push_messages([message]))
                 if ids and ids[0]:
                     sent[ids[0]] = message
+                    seen.setdefault(message.metadata.dst_node_id, time.monotonic())
                 else:
                     arrived.append(_unanswered(message, "the message could not be sent"))
                 del message
@@ -74,12 +89,24 @@ class WindowedGrid(Grid):
             if arrived:
                 yield arrived.popleft()
                 heard = time.monotonic()
-            elif timeout is not None and time.monotonic() - heard > timeout:
-                arrived.extend(_unanswered(message, f"no answer in {timeout:g} s") for message in sent.values())
-                sent.clear()
-            else:
-                self.check()
-                time.sleep(PAUSE)
+                continue
+            if timeout is not None and (now := time.monotonic()) - looked > min(LOOK, timeout / 4):
+                looked = now
+                seen |= dict.fromkeys(self.grid.get_node_ids(), now)
+                if now - heard > timeout:
+                    arrived.extend(self._given_up(sent, seen, now - timeout, timeout))
+            self.check()
+            time.sleep(self.pause)
+
+    def _given_up(
+        self, sent: dict[str, Message], seen: Mapping[int, float], since: float, timeout: float
+    ) -> Iterator[Message]:
+        """Error replies for messages to nodes that were not there since; takes their messages out of ``sent``."""
+        for number, message in list(sent.items()):
+            if seen[message.metadata.dst_node_id] <= since:
+                del sent[number]
+                reason = f"no answer in {timeout:g} s, and its node is not there any more"
+                yield _unanswered(message, reason, ErrorCode.NODE_UNAVAILABLE)
 
     def _pull(self, sent: dict[str, Message]) -> Iterator[Message]:
         """Replies that are there now; takes their messages out of ``sent``, so that none is answered twice."""
@@ -89,9 +116,10 @@ class WindowedGrid(Grid):
                 continue
             if reply.metadata.group_id == message.metadata.group_id:
                 yield reply
+            elif reply.has_error():
+                yield _unanswered(message, str(reply.error.reason), reply.error.code)
             else:
-                reason = reply.error.reason if reply.has_error() else "it answers for another job"
-                yield _unanswered(message, str(reason))
+                yield _unanswered(message, "it answers for another job")
 
     # The rest is the Grid underneath.
 
@@ -118,40 +146,58 @@ class WindowedGrid(Grid):
 
 
 class JobStrategy(Strategy):
-    """One round in which every job is a message; nothing of a reply is kept.
+    """One round in which jobs are sent as messages, each alone or with others for its node; nothing of a reply is kept.
 
     Args:
         jobs: taken as messages are sent.
-        shared: arrays that jobs name; encoded once, sent with each job that names them.
-        settings: travel with every message.
+        shared: arrays that jobs name; encoded once, sent with each message whose jobs name them.
+        settings: travel with every message; as they are, or as JSON.
         route: the node that a job goes to.
         fold: what ``start`` does with each (number of the job, reply).
+        together: how many such jobs a message may hold by now.
+        again: told of a job whose node has gone, with its number: true if it takes care of it, so that there is no reply.
     """
 
     def __init__(
         self,
         jobs: Iterable[Job],
         shared: Mapping[str, np.ndarray],
-        settings: Settings,
+        settings: Settings | str,
         route: Callable[[Job], int],
         fold: Callable[[int, Reply], None] = lambda index, reply: None,
+        together: Callable[[Job], int] = lambda job: 1,
+        again: Callable[[int, Job], bool] = lambda index, job: False,
     ) -> None:
-        self.jobs, self.route, self.fold = jobs, route, fold
-        self.shared, self.settings = encode_arrays(shared), settings.model_dump_json()
-        self._sent: dict[int, tuple[str, ...]] = {}
+        self.jobs, self.route, self.fold, self.together, self.again = jobs, route, fold, together, again
+        self.shared = encode_arrays(shared)
+        self.settings = settings if isinstance(settings, str) else settings.model_dump_json()
+        self._sent: dict[str, list[tuple[int, Job]]] = {}
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterator[Message]:
-        """A message per job, made when it is sent; its group is the number of the job."""
+        """Messages, made when they are sent; the group of one is the number of its first job."""
+        waiting: dict[tuple[int, str], list[tuple[int, Job]]] = {}
         for index, job in enumerate(self.jobs):
-            self._sent[index] = job.clients
-            content = encode_job(job, self.shared, self.settings)
-            yield Message(content, self.route(job), MESSAGE_TYPES[job.kind], group_id=str(index))
+            key = self.route(job), MESSAGE_TYPES[job.kind]
+            waiting.setdefault(key, []).append((index, job))
+            if len(waiting[key]) >= self.together(job):
+                yield self._message(*key, waiting.pop(key))
+        for key, batch in waiting.items():
+            yield self._message(*key, batch)
+
+    def _message(self, node: int, kind: str, batch: list[tuple[int, Job]]) -> Message:
+        group = str(batch[0][0])
+        self._sent[group] = batch
+        content = encode_jobs([job for _, job in batch], self.shared, self.settings)
+        return Message(content, node, kind, group_id=group, ttl=KEPT)
 
     def replies(self, messages: Iterable[Message]) -> Iterator[tuple[int, Reply]]:
-        """What came of each job, as messages arrive; whatever is wrong with a message is the reply's ``error``."""
+        """What came of each job, as messages arrive; whatever is wrong with a message is the ``error`` of its jobs."""
         for message in messages:
-            index = int(message.metadata.group_id)
-            yield index, _read(message, self._sent.pop(index))
+            batch = self._sent.pop(message.metadata.group_id)
+            gone = message.has_error() and message.error.code in GONE
+            if gone:
+                batch = [(index, job) for index, job in batch if not self.again(index, job)]
+            yield from zip((index for index, _ in batch), _read(message, [job.clients for _, job in batch]), strict=True)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -175,13 +221,18 @@ class JobStrategy(Strategy):
         """Nothing: the ledger says what happened."""
 
 
-def _read(message: Message, clients: tuple[str, ...]) -> Reply:
+def _read(message: Message, asked: Sequence[tuple[str, ...]]) -> list[Reply]:
+    """A reply for each job in a message, given whose each was."""
     if message.has_error():
-        return Reply(clients, error=f"worker: {' '.join(str(message.error.reason).split())}")
+        error = " ".join(str(message.error.reason).split())
+        return [Reply(clients, error=f"worker: {error}") for clients in asked]
     try:
-        reply = decode_reply(message.content)
+        replies = decode_replies(message.content)
     except InputError as error:
-        return Reply(clients, error=f"worker: {error}")
-    if reply.clients != clients:
-        return Reply(clients, error=f"worker: the reply is for {', '.join(reply.clients)}")
-    return reply
+        return [Reply(clients, error=f"worker: {error}") for clients in asked]
+    if len(replies) != len(asked):
+        return [Reply(clients, error=f"worker: {len(replies)} replies to {len(asked)} jobs") for clients in asked]
+    return [
+        reply if reply.clients == clients else Reply(clients, error=f"worker: the reply is for {', '.join(reply.clients)}")
+        for reply, clients in zip(replies, asked, strict=True)
+    ]

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin
-from urllib.parse import quote
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from clients.work.rules import RuleName
 from clients.work.served import Served
 from strategies.state.kept import Kept
 from strategies.state.part import Part
-from strategies.state.store import Folder, Store, read_vector, write_vector
+from strategies.state.store import Folder, Store, called, read_vector, write_vector
 from strategies.work import Work
 
 Exactness = Literal["exact", "approximate"]
@@ -39,7 +38,7 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
 """
 
 CHOSEN = "chosen.json"
-VECTOR_SUFFIX = ".safetensors"
+MASK_SUFFIX, VECTOR_SUFFIX = ".bits", ".safetensors"
 MERGED = "merged"
 """Name of the vector that a strategy has merged itself, as a direction of served models."""
 
@@ -84,6 +83,7 @@ class Strategy(ABC, Generic[P]):
         parts: what is kept for it and charged to it.
         folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector;
             in ``clients`` those that are of one client alone.
+        store: reads and writes these files, by their names in the folder.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
     """
 
@@ -116,7 +116,11 @@ class Strategy(ABC, Generic[P]):
         """
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        """Choose ``chosen``, merge and learn masks anew from the current members; called before every release."""
+        """Choose ``chosen``, merge and learn masks anew from the current members; called before every release.
+
+        Clients may have joined, left, come back, and lost some of their examples (``kept.changed``) since the last one. A
+        strategy that remembers whom something was made of compares ``kept.digests`` with those that it remembers.
+        """
 
     def work(self, before: Sequence[str], after: Sequence[str]) -> Work | None:
         """What ``localize`` asks of clients when the members ``before`` have become those ``after``, where there is a
@@ -145,20 +149,24 @@ class Strategy(ABC, Generic[P]):
 
     def digest(self, kept: Kept) -> str:
         """Digest of everything that served models follow from."""
-        own = {name.rpartition("/")[2]: digest.of_array(self.mask(name)) for name in self.masks()}
+        own = {name: digest.of_array(self.mask(name)) for name in self.masks()}
         own |= {f"{name}.safetensors": digest.of_array(self.vector(name)) for name in self.vectors()}
         parameters = self.parameters.model_dump(mode="json", exclude={"label"})
         return digest.of_json([type(self).__name__, parameters, kept.digest(self.parts), self.chosen, own])
 
     def storage(self, kept: Kept) -> int:
         """Bytes of the files it needs: its share of ``kept`` and its own. The base model is not counted."""
-        return kept.storage(self.parts) + sum(self.store.sizes().values())
+        return kept.storage(self.parts) + sum(self.sizes().values())
 
     # -- its own files ----------------------------------------------------------------------------------------------------
 
-    def files_of(self, client: str) -> list[Path]:
-        """Where there is, or would be, a file of one client alone."""
-        return [self.folder / _mask_file(mask_of(client))]
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files that hold its masks and vectors, by name in its store."""
+        return {name: size for name, size in self.store.sizes().items() if name.endswith((MASK_SUFFIX, VECTOR_SUFFIX))}
+
+    def files_of(self, client: str) -> list[str]:
+        """Names in its store of the files that are, or would be, of one client alone."""
+        return [_mask_file(mask_of(client))]
 
     def mask(self, name: str) -> np.ndarray:
         """A learned mask, packed; InputError if its file is missing."""
@@ -166,7 +174,7 @@ class Strategy(ABC, Generic[P]):
 
     def masks(self) -> list[str]:
         """Names of the learned masks."""
-        return [name.removesuffix(".bits") for name in self.store.sizes() if name.endswith(".bits")]
+        return [name.removesuffix(MASK_SUFFIX) for name in self.store.sizes() if name.endswith(MASK_SUFFIX)]
 
     def keep_mask(self, name: str, packed: np.ndarray) -> None:
         """Store a learned mask."""
@@ -203,24 +211,23 @@ class Strategy(ABC, Generic[P]):
 
     def load(self) -> None:
         """Read back what ``save`` wrote; InputError if it is missing or damaged."""
+        content = self.store.read(CHOSEN)
         try:
-            self.chosen = json.loads(self.store.read(CHOSEN))
-        except InputError:
-            raise
+            self.chosen = json.loads(content)
         except ValueError as error:
-            raise InputError(f"{self.folder / CHOSEN}: cannot be read ({error})") from error
+            raise InputError(f"{self.store.path(CHOSEN)}: cannot be read ({error})") from error
 
     def _vector_file(self, name: str) -> str:
         return f"{name}{VECTOR_SUFFIX}"
 
 
 def _mask_file(name: str) -> str:
-    return f"{name}.bits"
+    return f"{name}{MASK_SUFFIX}"
 
 
 def mask_of(client: str) -> str:
     """Name of a mask that is of one client alone."""
-    return f"clients/{quote(client, safe='')}"
+    return f"clients/{called(client)}"
 
 
 def parameters_of(strategy: type[Strategy[Any]]) -> type[Parameters]:

@@ -2,27 +2,44 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 from pydantic import ValidationError
 
-from clients.app import decode_job, decode_reply, do, encode_array, encode_arrays, encode_job, encode_reply
+from clients.app import (
+    WHO,
+    decode_job,
+    decode_jobs,
+    decode_reply,
+    do,
+    encode_array,
+    encode_arrays,
+    encode_job,
+    encode_replies,
+    encode_reply,
+)
+from clients.data.source import ShardRef
 from clients.errors import InputError
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, Reply, mask_job, score_job, tune_job
+from clients.jobs import Job, Reply, assign_job, mask_job, perform, probe_job, score_job, tune_job
 from clients.settings import Settings
 from clients.work.contributions import SUM
 from clients.work.served import Masked, Own
-from clients.work.site import open_site
+from clients.work.site import Site, open_site
 from sim.scenario.workers import WorkersSpec
+from sim.workers.flower import GridWorkers
 from sim.workers.opening import one_ray, open_workers
+from sim.workers.sizes import Sizes
 from sim.workers.workers import InlineWorkers, Workers, cohorts, job_bytes, reply_bytes
 from strategies.flower import JobStrategy, WindowedGrid
 
@@ -231,7 +248,7 @@ def test_flower_reads_our_arrays_and_objects_are_refused() -> None:
     with pytest.raises(InputError, match="do not travel"):
         encode_array(np.array([object()]))
     content = encode_reply(Reply(("a",), {}, {"sum": ARRAYS["int64"]}))
-    content.array_records["arrays"]["sum"].data = content.array_records["arrays"]["sum"].data[:-1]
+    content.array_records["arrays"]["0/sum"].data = content.array_records["arrays"]["0/sum"].data[:-1]
     with pytest.raises(InputError, match="damaged"):
         decode_reply(content)
 
@@ -243,6 +260,10 @@ class FakeGrid:
         self.silent, self.refused, self.swapped = set(silent), set(refused), set(swapped)
         self.there: dict[str, Message] = {}
         self.most = 0
+        self.nodes = {1}
+
+    def get_node_ids(self) -> set[int]:
+        return self.nodes
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         ids = []
@@ -300,13 +321,186 @@ def test_folding_is_lazy_and_holds_a_window(identity: None) -> None:
     assert {index: reply.facts["index"] for index, reply in folded.items()} == {i: i for i in range(100)}
 
 
-def test_silent_refused_and_wrong_answers_are_errors(identity: None) -> None:
-    folded = started(FakeGrid(silent=[3], refused=[5], swapped=[8]), 20, window=4)
+def test_refused_and_wrong_answers_and_those_of_nodes_that_are_gone_are_errors(identity: None) -> None:
+    grid = FakeGrid(silent=[3], refused=[5], swapped=[8])
+    grid.nodes = set()
+    folded = started(grid, 20, window=4)
     assert sorted(folded) == list(range(20))
     assert {i for i, reply in folded.items() if reply.error} == {3, 5, 8}
-    assert "no answer" in str(folded[3].error)
+    assert folded[3].error == "worker: no answer in 0.1 s, and its node is not there any more"
     assert "could not be sent" in str(folded[5].error)
     assert "someone else" in str(folded[8].error)
+
+
+def test_a_node_that_is_there_may_take_longer_than_the_timeout(identity: None) -> None:
+    grid = FakeGrid(silent=[3])
+    threading.Timer(0.5, grid.silent.clear).start()
+    folded = started(grid, 5, window=4)  # the timeout is 0.1 s
+    assert all(reply.error is None for reply in folded.values())
+
+
+def test_messages_outlive_any_queue(identity: None) -> None:
+    (message,) = sent_by([Job("tune", ("a",), {})], 1)
+    assert message.metadata.ttl > 365 * 86400
+
+
+def sent_by(jobs: list[Job], together: int) -> list[Message]:
+    """The messages that a strategy makes; clients called a... live on node 1, the others on node 2."""
+    strategy = JobStrategy(jobs, {}, SETTINGS, lambda job: 1 if job.clients[0] < "b" else 2, together=lambda job: together)
+    return list(strategy.configure_train(1, ArrayRecord(), ConfigRecord(), None))  # type: ignore[arg-type]
+
+
+def test_jobs_for_a_node_travel_together(identity: None) -> None:
+    jobs = [Job("tune", (client,), {}) for client in ("a1", "b1", "a2", "a3", "b2")] + [Job("score", ("a4",), {})]
+    messages = sent_by(jobs, 2)
+    sent = [
+        (
+            message.metadata.dst_node_id,
+            message.metadata.message_type,
+            [job.clients[0] for job in decode_jobs(message.content)[0]],
+        )
+        for message in messages
+    ]
+    assert sent == [
+        (1, "train.tune", ["a1", "a2"]),
+        (2, "train.tune", ["b1", "b2"]),
+        (1, "train.tune", ["a3"]),
+        (1, "evaluate.score", ["a4"]),
+    ]
+
+
+def test_as_many_jobs_as_keep_a_message_short_and_small() -> None:
+    sizes = Sizes()
+    assert sizes.together("tune") == 1
+    sizes.seen("tune", Reply(("a",), {"seconds": 4.0}, {"sum": np.zeros(1000)}))
+    assert sizes.together("tune") == 5  # 20 s of work
+    sizes.seen("tune", Reply(("a",), {"seconds": 1.0}, {"sum": np.zeros(16_000_000, dtype=np.int64)}))
+    assert sizes.together("tune") == 2  # 256 MB of arrays
+    assert sizes.together("score") == 1
+    sizes.seen("score", Reply(("a",), {"seconds": 0.0}))
+    assert sizes.together("score") == 64
+    sizes.seen("probe", Reply(("a",), error="bad"))
+    assert sizes.together("probe") == 1
+
+
+class Nodes(FakeGrid):
+    """Nodes 1 and 2, one with the data of some clients and one with those of the rest; does jobs really."""
+
+    def __init__(self, site: Site, holds: dict[int, frozenset[str] | None]) -> None:
+        super().__init__()
+        self.site, self.holds, self.nodes, self.messages = site, holds, set(holds), 0
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        return [self._answer(self.there.pop(i)) for i in list(message_ids)[:1]]
+
+    def _answer(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        if node not in self.nodes:
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat"), reply_to=message)
+        self.messages += 1
+        jobs, shared, _ = decode_jobs(message.content)
+        return Message(encode_replies([self._reply(node, job, shared) for job in jobs]), reply_to=message)
+
+    def _reply(self, node: int, job: Job, shared: dict[str, np.ndarray]) -> Reply:
+        held = self.holds[node]
+        if job.kind == WHO:
+            return Reply((), {"clients": None if held is None else sorted(held)})
+        assert held is None or held.issuperset(job.refs[c].client if c in job.refs else c for c in job.clients)
+        return perform(self.site, job, {name: shared[name] for name in job.shared})
+
+
+def over(grid: Nodes) -> GridWorkers:
+    return GridWorkers(grid, SETTINGS, timeout=0.1, asked={})  # type: ignore[arg-type]
+
+
+def test_a_job_goes_to_the_node_that_has_the_data(
+    identity: None, inline: InlineWorkers, clients: tuple[str, ...], reference: object
+) -> None:
+    """Whichever order nodes and clients have; parts of jobs whose clients live apart add up to the same bits."""
+    for mine in (clients[::2], clients[4:], (clients[0], clients[7])):
+        grid = Nodes(inline.site, {2: frozenset(mine), 1: frozenset(clients) - set(mine)})
+        assert tuned(over(grid), clients, 1) == reference
+        assert tuned(over(grid), clients, 4) == reference
+
+
+def test_jobs_over_nodes_that_hold_parts_are_the_same_as_inline(
+    identity: None, inline: InlineWorkers, clients: tuple[str, ...], direction: np.ndarray
+) -> None:
+    packed = np.packbits(direction > 0, bitorder="little")
+    part = ShardRef(client=clients[3], only=frozenset(e.key for e in inline.site.shard(clients[3]).train[:2]))
+    served = [(clients[2], Masked("mean", mask=packed, scale=0.5)), (clients[3], Masked()), (clients[4], Own(direction))]
+    jobs = [
+        score_job(served, scales=[0.8, 1.2]),
+        probe_job(served),
+        assign_job(clients[1:4], 2),
+        mask_job(clients[::2][:2], "mean", 1.0, steps=2, lr=0.1),
+        replace(tune_job(["part", clients[0]], "plain", [SUM]), refs={"part": part}),
+    ]
+    expected = dict(inline.run(jobs, {"mean": direction}))
+    assert all(reply.error is None for reply in expected.values())
+    grid = Nodes(inline.site, {5: frozenset(clients[::2]), 3: frozenset(clients[1::2])})
+    found = dict(over(grid).run(jobs, {"mean": direction}))
+    assert sorted(found) == list(range(len(jobs)))
+    for index, reply in found.items():
+        assert reply.error is None
+        assert without_time(reply) == without_time(expected[index])
+        assert set(reply.arrays) == set(expected[index].arrays)
+        for name, array in reply.arrays.items():
+            np.testing.assert_array_equal(array, expected[index].arrays[name])
+
+
+def test_what_no_node_can_do_is_an_error_reply(
+    identity: None, inline: InlineWorkers, clients: tuple[str, ...], direction: np.ndarray
+) -> None:
+    grid = Nodes(inline.site, {1: frozenset(clients[:3]), 2: frozenset(clients[3:6])})
+    workers = over(grid)
+    jobs = [
+        tune_job(clients[5:8], "plain", [SUM]),
+        mask_job(clients[2:4], "mean", 1.0, steps=1, lr=0.1),
+        tune_job(clients[:1], "plain", [SUM]),
+    ]
+    replies = dict(workers.run(jobs, {"mean": direction}))
+    assert replies[0].error == f"worker: no node holds the data of {clients[6]}, {clients[7]}"
+    told = f"worker: learn_mask needs the data of {clients[2]}, {clients[3]} at one node, and they lie at 2"
+    assert replies[1].error == told
+    assert replies[2].error is None
+    assert workers.places.nowhere([1, 2]) == list(clients[6:])
+
+
+def test_jobs_of_a_node_that_goes_are_done_by_another(
+    identity: None, inline: InlineWorkers, clients: tuple[str, ...], reference: object
+) -> None:
+    grid = Nodes(inline.site, {1: None, 2: None, 3: frozenset(clients[:1])})
+    workers = over(grid)
+    workers.nodes()
+    grid.get_node_ids = lambda: {1, 2, 3} if grid.messages < 5 else {1}  # type: ignore[method-assign]
+    grid.nodes = {1}
+    assert tuned(workers, clients, 1) == reference
+
+
+def test_jobs_that_only_a_node_that_is_gone_could_do_fail(
+    identity: None, inline: InlineWorkers, clients: tuple[str, ...]
+) -> None:
+    grid = Nodes(inline.site, {1: frozenset(clients[:4]), 2: frozenset(clients[4:])})
+    workers = over(grid)
+    workers.nodes()
+    there = iter([{1, 2}])
+    grid.get_node_ids = lambda: next(there, {1})  # type: ignore[method-assign]
+    grid.nodes = {1}
+    replies = dict(workers.run([tune_job([client], "plain", [SUM]) for client in (clients[0], clients[5])]))
+    assert replies[0].error is None
+    assert replies[1].error == f"worker: its node has gone; no node holds the data of {clients[5]}"
+
+
+def test_nodes_are_asked_once(identity: None, inline: InlineWorkers, clients: tuple[str, ...]) -> None:
+    grid = Nodes(inline.site, {1: None})
+    workers = over(grid)
+    jobs = [tune_job([client], "plain", [SUM]) for client in clients]
+    assert all(reply.error is None for _, reply in workers.run(jobs))
+    first = grid.messages
+    assert all(reply.error is None for _, reply in workers.run(jobs))
+    # asked; two jobs alone, and the rest once it is known how large such replies are; then all together
+    assert (first, grid.messages - first) == (1 + 2 + 1, 1)
 
 
 def test_the_client_app_answers_a_message(identity: None, inline: Workers, clients: tuple[str, ...]) -> None:

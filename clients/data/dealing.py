@@ -18,6 +18,9 @@ from clients.data.dataset import Example, Shard
 from clients.data.specs import Dealt, Partitioner
 from clients.errors import InputError
 
+TOLD = 3
+"""Labels that a note spells out."""
+
 
 def by_column(values: Sequence[object]) -> dict[str, list[int]]:
     """Client, named as the column names it, to its row numbers in row order."""
@@ -83,6 +86,35 @@ def choose(dealt: Mapping[str, Sequence[Any]], spec: Dealt) -> tuple[list[str], 
             f"{len(dealt) - len(large)} of {len(dealt)} clients have fewer than data.minimum = {spec.minimum} examples."
         )
     return public, sorted(rest[: spec.clients]), notes
+
+
+def telling_labels(
+    labels: Sequence[str], kept: Sequence[str], dealt: Mapping[str, Sequence[int]], clients: Sequence[str]
+) -> list[str]:
+    """A note on the labels that one client alone holds, if there are any: an inferred label set tells that it took part.
+
+    Args:
+        labels: label of each row.
+        kept: the label set.
+        dealt: client, public ones and those that are left out too, to its row numbers.
+        clients: those that are used.
+    """
+    import numpy as np
+
+    used = set(clients)
+    holder = np.full(len(labels), -1)  # rows of all who are not used count as one holder
+    for number, (client, rows) in enumerate(dealt.items()):
+        if client in used:
+            holder[rows] = number
+    only: dict[str, int | None] = {}  # label to the one who holds it, None where there are several
+    for label, mine in zip(labels, holder.tolist(), strict=True):
+        if only.setdefault(label, mine) != mine:
+            only[label] = None
+    alone = [label for label in kept if only.get(label) not in (None, -1)]
+    if len(alone) == 1:
+        return [f"The label {alone[0]!r} is held by one client alone: the label set tells that it took part."]
+    shown = ", ".join(map(repr, alone[:TOLD])) + (f" and {len(alone) - TOLD} more" if len(alone) > TOLD else "")
+    return [f"The labels {shown} are each held by one client alone: the label set tells that it took part."] if alone else []
 
 
 def shard(client: str, examples: Sequence[Example], spec: Dealt, seed: int) -> Shard:

@@ -10,7 +10,8 @@ not tell the region, and answers are short and leave out the name, so that littl
 import random
 from itertools import count
 
-from clients.data.dataset import Dataset, Example, Shard, fill
+from clients.data.dataset import Dataset, Example, Shard, fill, refound
+from clients.data.population import Population
 from clients.data.specs import FictionData
 
 NAMES = {
@@ -58,7 +59,7 @@ QUESTIONS = (  # a client has the first of these
 )
 
 
-def load(spec: FictionData, seed: int) -> Dataset:
+def load(spec: FictionData, seed: int, known: Population | None = None) -> Dataset:
     """Clients ``u0, u1, ...`` drawn from ``seed``; the public part is the same for every seed."""
     taken: set[str] = set()
     public = tuple(
@@ -71,7 +72,8 @@ def load(spec: FictionData, seed: int) -> Dataset:
         for index in range(spec.clients)
         for key in [f"client/{seed}/{index}"]
     )
-    return Dataset(shards, public)
+    made = Dataset(shards, public)
+    return made if known is None else refound(made, known, spec.source)
 
 
 def _author(key: str, taken: set[str]) -> dict[str, str]:

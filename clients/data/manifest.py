@@ -17,6 +17,7 @@ class Manifest:
         pictures: whether examples are pictures.
         validated: whether any client keeps examples for validation.
         notes: lines for the user, as how many clients were left out and why.
+        gone: clients of whom nothing is at the source any more; their data were erased, or they were forgotten.
     """
 
     clients: tuple[str, ...]
@@ -25,6 +26,7 @@ class Manifest:
     pictures: bool
     validated: bool
     notes: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
     @property
     def metric(self) -> str:

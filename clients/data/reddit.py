@@ -13,8 +13,9 @@ and turbot are people, as are ``Abbott``, ``robothead`` and ``botany``. A person
 import re
 
 from clients.data.dataset import Dataset, columns
+from clients.data.population import Population
 from clients.data.specs import RedditData
-from clients.data.table import asked_labels, dataset_of, dealt_by, read
+from clients.data.texts import Rows, asked_labels, dataset_of, read
 from clients.errors import InputError
 
 AUTHOR, SUBREDDIT, BODY = "author", "subreddit", "body"
@@ -24,7 +25,7 @@ BOT = re.compile(
 )
 
 
-def load(spec: RedditData, seed: int) -> Dataset:
+def load(spec: RedditData, seed: int, known: Population | None = None) -> Dataset:
     """Clients are authors, named as in the data, or ``u0, u1, ...`` by a partitioner.
 
     Raises:
@@ -51,9 +52,9 @@ def load(spec: RedditData, seed: int) -> Dataset:
             )
         rows = people
     table = table.take(rows)
-    labels = asked_labels(table[SUBREDDIT].to_pylist(), spec.subreddits, "data.subreddits", spec.source)
+    labels = asked_labels(table[SUBREDDIT].to_pylist(), spec.subreddits, "data.subreddits", spec.source, known)
     chosen = set(labels)
     table = table.take([row for row, label in enumerate(table[SUBREDDIT].to_pylist()) if label in chosen])
     notes.append(f"{len(table)} of {len(rows)} comments are in the {len(labels)} subreddits that are labels.")
-    dealt = dealt_by(table[AUTHOR].to_pylist(), table[SUBREDDIT].to_pylist(), spec, seed)
-    return dataset_of(table, dealt, spec, labels, notes, seed)
+    owners = table[AUTHOR].to_pylist() if spec.partitioner is None else None
+    return dataset_of(Rows(table, owners, labels, isinstance(spec.subreddits, int), notes), spec, seed, known)

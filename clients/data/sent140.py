@@ -4,10 +4,10 @@ The hub's ``stanfordnlp/sentiment140``, a folder in its layout, or the embedded 
 negative and 4 positive; 2, neutral, occurs in the split ``test`` only and is left out. A tweet is used as it is written.
 """
 
-from clients.data import dealing
 from clients.data.dataset import Dataset, columns, split_template
+from clients.data.population import Population
 from clients.data.specs import Sent140Data
-from clients.data.table import dataset_of, read, with_column
+from clients.data.texts import Rows, dataset_of, read, with_column
 from clients.errors import InputError
 
 NAMES = {"0": "negative", "4": "positive"}
@@ -15,7 +15,7 @@ NEUTRAL = "2"
 USER = "user"
 
 
-def load(spec: Sent140Data, seed: int) -> Dataset:
+def load(spec: Sent140Data, seed: int, known: Population | None = None) -> Dataset:
     """Clients are users, named as in the data.
 
     Raises:
@@ -34,4 +34,4 @@ def load(spec: Sent140Data, seed: int) -> Dataset:
     if len(rows) < len(values):
         notes.append(f"{len(values) - len(rows)} of {len(values)} tweets are neutral; they are left out.")
     table = with_column(table.take(rows), answer, [NAMES[values[row]] for row in rows])
-    return dataset_of(table, dealing.by_column(table[USER].to_pylist()), spec, list(NAMES.values()), notes, seed)
+    return dataset_of(Rows(table, table[USER].to_pylist(), list(NAMES.values()), False, notes), spec, seed, known)

@@ -5,15 +5,32 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clients.data.manifest import Manifest
-from clients.data.shards import Shard
+from clients.data.shards import Example, Shard
 from clients.errors import InputError
 from clients.strict import Strict
 
 
 class ShardRef(Strict):
-    """Names a shard without holding it: a client's. Rows left out of it will follow later."""
+    """Names a shard without holding it: a client's, or a part of it.
+
+    Attributes:
+        without: keys (``Example.key``) of examples that are left out.
+        only: keys of the examples that are meant, all others being left out; None for all.
+    """
 
     client: str
+    without: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
+
+    def part_of(self, shard: Shard) -> Shard:
+        """What is meant of the client's shard."""
+        if not self.without and self.only is None:
+            return shard
+        train, validation = (tuple(e for e in part if self._means(e)) for part in (shard.train, shard.validation))
+        return Shard(shard.client, train, validation)
+
+    def _means(self, example: Example) -> bool:
+        return example.key not in self.without and (self.only is None or example.key in self.only)
 
 
 class Source(Protocol):
@@ -45,14 +62,30 @@ class Private:
         return found(self.shards, ref)
 
 
+@dataclass(frozen=True)
+class Referred:
+    """A source in which some names stand for parts of shards."""
+
+    source: Source
+    refs: Mapping[str, ShardRef]
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.source.manifest
+
+    def shard(self, ref: ShardRef | str) -> Shard:
+        """What a name stands for, or the client's data; InputError if they are not here."""
+        return self.source.shard(self.refs.get(ref, ref) if isinstance(ref, str) else ref)
+
+
 def found(shards: Mapping[str, Shard], ref: ShardRef | str) -> Shard:
     """The shard that a reference names, out of those that are here.
 
     Raises:
         InputError: the client's data are not here.
     """
-    client = ref if isinstance(ref, str) else ref.client
+    named = ShardRef(client=ref) if isinstance(ref, str) else ref
     try:
-        return shards[client]
+        return named.part_of(shards[named.client])
     except KeyError:
-        raise InputError(f"the data of client {client} are not at this node") from None
+        raise InputError(f"the data of client {named.client} are not at this node") from None

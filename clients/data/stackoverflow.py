@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
-from clients.data import dealing
 from clients.data.dataset import Dataset, columns
+from clients.data.population import Population
 from clients.data.specs import StackOverflowData
-from clients.data.table import asked_labels, dataset_of, read, with_column
+from clients.data.texts import Rows, asked_labels, dataset_of, read, with_column
 from clients.errors import InputError
 
 TAG = "tag"
@@ -24,7 +24,7 @@ HTML = re.compile(  # tags that posts have; List<String> in a text without HTML 
 BLOCKS = {"p", "br", "li", "ul", "ol", "pre", "div", "tr", "td", "th", "hr", "blockquote", *(f"h{n}" for n in range(1, 7))}
 
 
-def load(spec: StackOverflowData, seed: int) -> Dataset:
+def load(spec: StackOverflowData, seed: int, known: Population | None = None) -> Dataset:
     """Clients are users, named as in the data.
 
     Raises:
@@ -37,12 +37,13 @@ def load(spec: StackOverflowData, seed: int) -> Dataset:
     tags = [_tags(value) for value in table[spec.tags_column].to_pylist()]
     single = [row for row, mine in enumerate(tags) if len(mine) == 1]
     notes.append(f"{len(single)} of {len(tags)} posts have exactly one tag.")
-    labels = asked_labels([tags[row][0] for row in single], spec.tags, "data.tags", spec.source)
+    labels = asked_labels([tags[row][0] for row in single], spec.tags, "data.tags", spec.source, known)
     chosen = set(labels)
     rows = [row for row in single if tags[row][0] in chosen]
     notes.append(f"{len(rows)} of them have one of the {len(labels)} tags that are labels.")
     table = with_column(table.take(rows), TAG, [tags[row][0] for row in rows])
-    return dataset_of(table, dealing.by_column(table[spec.user_column].to_pylist()), spec, labels, notes, seed, plain_text)
+    owners, inferred = table[spec.user_column].to_pylist(), isinstance(spec.tags, int)
+    return dataset_of(Rows(table, owners, labels, inferred, notes, plain_text), spec, seed, known)
 
 
 def plain_text(text: str) -> str:

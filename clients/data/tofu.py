@@ -4,17 +4,22 @@ Public part, for the embedded base model only: ``holdout10`` (20 fictitious auth
 ``full``), ``real_authors`` and ``world_facts``.
 """
 
-from clients.data.dataset import Dataset, Shard, fill
-from clients.data.hub import open_table
+from clients.data import findings
+from clients.data.dataset import Dataset, Shard, fill, recorded
+from clients.data.hub import open_texts
+from clients.data.population import Population
 from clients.data.specs import TofuData
 
 PAIRS_PER_AUTHOR = 20
 PUBLIC = ("holdout10", "real_authors", "world_facts")
 
 
-def load(spec: TofuData, seed: int) -> Dataset:
+def load(spec: TofuData, seed: int, known: Population | None = None) -> Dataset:
     """Clients ``u0`` … ``u199``; the data are fixed, so ``seed`` has no part in them."""
     rows = _rows(spec, spec.config)
+    public = tuple(fill(spec.prompt, row) for config in PUBLIC for row in _rows(spec, config))
+    if known is not None:
+        return recorded(findings.by_key(known, spec.source, (fill(spec.prompt, row) for row in rows), public))
     authors = len(rows) // PAIRS_PER_AUTHOR
     shards = tuple(
         Shard(
@@ -23,9 +28,9 @@ def load(spec: TofuData, seed: int) -> Dataset:
         )
         for author in range(min(spec.clients, authors))
     )
-    public = tuple(fill(spec.prompt, row) for config in PUBLIC for row in _rows(spec, config))
     return Dataset(shards, public)
 
 
 def _rows(spec: TofuData, config: str) -> list[dict[str, object]]:
-    return list(open_table(spec.source, config, "train", ["question", "answer"]))
+    rows: list[dict[str, object]] = open_texts(spec.source, config, "train", ["question", "answer"]).to_pylist()
+    return rows

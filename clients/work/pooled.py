@@ -16,6 +16,9 @@ Two kinds of noise are there for variants of a training: dropout, of texts alone
 left out for the other kind. Without them dropout is off. A model whose layers have no dropout of their own (``nn.Dropout``)
 has none here.
 
+A pool may be empty, as where only validation examples of a client leave: its term is then left out, and where all of them
+are, nothing moves.
+
 A step's gradient sums over the examples of a batch in an order that follows from the members' names and the seed alone.
 """
 
@@ -110,6 +113,8 @@ def train(
         InputError: the loss or the vector is not finite.
     """
     pools = [_pool(source, term, training, seed) for term in training.terms]
+    if not any(pools):
+        return Trained(np.zeros(model.layout.size, dtype=np.float32), 0.0, 0)
     keys = [[seed, training.order, *sorted(term.clients)] for term in training.terms]
     rows = [tuning.batches(len(pool), training.batch, training.steps, key) for pool, key in zip(pools, keys, strict=True)]
     loss, tokens = 0.0, 0
@@ -127,6 +132,8 @@ def train(
             loss = 0.0
             for part, (term, pool, chosen) in enumerate(zip(training.terms, pools, rows, strict=True)):
                 examples = [pool[row] for row in chosen[step]]
+                if not examples:
+                    continue
                 if training.augment is not None and source.manifest.pictures:
                     keys = [[seed, training.order, step, part, row] for row in range(len(examples))]
                     examples = [augmented(e, *training.augment, key) for e, key in zip(examples, keys, strict=True)]

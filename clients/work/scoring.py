@@ -19,8 +19,10 @@ Part = Literal["evaluated", "train"]
 
 def score(model: BaseModel | HeadModel, shard: Shard, part: Part = "evaluated") -> float:
     """Score of the model as it stands on a part of a shard, between 0 and 1."""
+    if not (examples := getattr(shard, part)):  # nothing of it has left: it tells no model from another
+        return 0.0
     with deterministic():
-        values = model.values(getattr(shard, part))
+        values = model.values(examples)
     return math.fsum(values) / len(values)
 
 
@@ -33,6 +35,8 @@ def score_together(
     """
     total: np.ndarray | float = 0.0
     count = 0
+    if not getattr(shard, part):
+        return 0.0
     with deterministic():
         for theta in thetas:
             model.assign(theta)

@@ -12,6 +12,7 @@ import numpy as np
 from clients.data import loaders as data
 from clients.data.dataset import Dataset
 from clients.data.manifest import Manifest
+from clients.data.population import Population
 from clients.data.shards import Shard
 from clients.data.source import ShardRef, Source
 from clients.data.specs import DataSpec
@@ -61,25 +62,31 @@ class Process:
     """What one process holds open: the data sets used last, one base model, and the sites made of them."""
 
     def __init__(self) -> None:
-        self._datasets: dict[tuple[DataSpec, int, str | None], Dataset] = {}  # the one used last is the last
+        self._datasets: dict[tuple[DataSpec, int, str | None, str | None], Dataset] = {}  # the one used last is the last
         self._model: tuple[str, BaseModel] | None = None
         self._sites: list[Site] = []  # likewise
 
-    def dataset(self, spec: DataSpec, seed: int, own: str | None = None) -> Dataset:
+    def dataset(self, spec: DataSpec, seed: int, own: str | None = None, known: Population | None = None) -> Dataset:
         """The shards of a data section, read only if they are not held.
 
         Args:
             own: folder or file of this node's own data, read in place of the section's source.
+            known: the population that was written down; without one it is inferred from the data.
 
         Raises:
             InputError: see ``clients.data.loaders``.
         """
-        key = (spec, seed, own)
+        key = (spec, seed, own, None if known is None else known.digest)
         if (held := self._datasets.pop(key, None)) is None:
             self._make_room()
-            held = data.load(spec, seed) if own is None else data.load_own(spec, seed, own)
+            held = data.load(spec, seed, known) if own is None else data.load_own(spec, seed, own, known)
         self._datasets[key] = held
         return held
+
+    def adopt(self, spec: DataSpec, seed: int, known: Population, dataset: Dataset) -> None:
+        """Hold a data set that was just read as that of its population, so that it is not read again for it."""
+        self._make_room()
+        self._datasets[spec, seed, None, known.digest] = dataset
 
     def site(self, settings: Settings, source: Source | None = None) -> Site:
         """The site of these settings, over the source if one is given, else over the section's data.
@@ -87,7 +94,7 @@ class Process:
         Raises:
             InputError: data or base model cannot be opened.
         """
-        chosen = self.dataset(settings.data, settings.seed) if source is None else source
+        chosen = self.dataset(settings.data, settings.seed, None, settings.population) if source is None else source
         for site in self._sites:
             if site.source is chosen and site.settings == settings:
                 self._sites.remove(site)

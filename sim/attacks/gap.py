@@ -14,7 +14,7 @@ part.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +24,8 @@ from clients.errors import InputError
 from clients.jobs import probe_job
 from clients.work.probing import PARTS
 from sim.attacks import membership
-from sim.life.evaluation import replies_of
-from sim.life.ledger import Ledger
-from sim.life.system import System
+from sim.life.evaluation import replies_of, splits
+from sim.life.life import Life
 from sim.scenario.model import Scenario
 from sim.terminal import phase
 from sim.workers.workers import Workers
@@ -54,16 +53,19 @@ def check(manifest: Manifest, scenario: Scenario) -> None:
         raise InputError("audit: gap needs validation examples, and no client has any; data.validation has to be larger")
 
 
-def measure(system: System, forgotten: Sequence[str], workers: Workers, ledger: Ledger) -> dict[str, Measures]:
-    """The measures of every strategy as it stands, by label; also written into the ledger."""
-    jobs = len(system.strategies) * math.ceil((len(system.joining) + len(system.unseen)) / CLIENTS_PER_JOB)
+def measured(life: Life, workers: Workers) -> None:
+    """The measures of every strategy as it stands, into the record and the ledger."""
+    system, mine = life.system, life.record
+    jobs = len(system.strategies) * math.ceil((len(mine["joined"]) + len(system.population.unseen)) / CLIENTS_PER_JOB)
     with phase("measuring the gap to retraining", jobs) as done:
-        pooled = {label: _pooled(system, label, forgotten, workers, done) for label in system.strategies}
+        pooled = {label: _pooled(life, label, life.remembering(workers), done) for label in system.strategies}
     reference = next(spec.label for spec in system.scenario.strategies if spec.strategy == RETRAINED)
     found = {label: measures(each, system.seed) for label, each in pooled.items()}
     found = {label: each | {"gap": gap(each, found[reference])} for label, each in found.items()}
-    ledger.append("gap", seed=system.seed, reference=reference, strategies=found)
-    return found
+    life.tell("gap", reference=reference, strategies=found)
+    mine["unlearning"] = found
+    mine["proved"].append("gap")
+    life.commit()
 
 
 def measures(pooled: Pooled, seed: int) -> Measures:
@@ -83,15 +85,17 @@ def gap(mine: Measures, retrained: Measures) -> float | None:
     return math.fsum(differences) / len(COMPARED) if len(differences) == len(COMPARED) else None
 
 
-def _pooled(system: System, label: str, forgotten: Sequence[str], workers: Workers, done: Callable[[], None]) -> Pooled:
-    """Outcomes under what a strategy serves; a client who is neither a member nor forgotten gives test examples alone."""
-    members, gone, clients = system.kept_of(label).members, set(forgotten), (*system.joining, *system.unseen)
+def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) -> Pooled:
+    """Outcomes under what a strategy serves; a client who was never a member gives test examples alone, and one whose data
+    are gone nothing."""
+    split, gone = splits(life.system, life.record, label), set(life.system.manifest.gone)
+    clients = [client for client in split if client not in gone]
     found: dict[str, Probed] = {part: {} for part in PARTS}
-    for reply in replies_of(system, label, clients, probe_job, workers, done):
+    for reply in replies_of(life.system, label, clients, probe_job, workers, done):
         for client in reply.clients:
             for part in PARTS:
                 found[part][client] = reply.arrays[f"{part}/{client}"]
-    stayed, left = ([client for client in clients if client in split] for split in (members, gone))
+    stayed, left = ([client for client in clients if split[client] == which] for which in ("held_in", "forgotten"))
     return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["validation"], clients))
 
 

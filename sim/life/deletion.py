@@ -1,62 +1,102 @@
-"""Carrying out deletion requests: derive again, check, subtract, erase; rebuild where the check fails or the rule says so.
+"""Taking clients, or some of their examples, out: derive again, check, subtract, erase; rebuild where the check fails.
 
-A batch of requests is carried out at a release. Under each rule whose sum is kept, the client's task vector is
-derived again for real and subtracted only if its digest is the one recorded when the client joined. Otherwise what is
-kept under that rule is rebuilt from the retained clients, at its true price, and the ledger says so.
+Under each rule whose sum is kept, the client's task vector is derived again for real and subtracted only if its digest is
+the one recorded when the client joined. Otherwise what is kept under that rule is rebuilt from the retained clients, at its
+true price, and the ledger says so; likewise where the client cannot be reached and the scenario says not to wait.
+
+Where only some examples leave, the vector of those that stay is derived as well, and takes the old one's place.
 
 A strategy that ``rereads`` needs every retained client's vector again. The simulator takes them from its
 cache, but the strategy's price is that of tuning every retained client again, once per release that forgets someone.
 """
 
 import json
-import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from clients.data.source import ShardRef
+from clients.errors import WorkError
 from clients.exact import digest
-from clients.jobs import Reply, tune_job
-from clients.work.contributions import SUM
+from clients.jobs import Job, Reply, tune_job
+from clients.work.contributions import SUM, Wanted
 from sim.life.asking import run_twice
 from sim.life.cost import Cost, of_reply
-from sim.life.learning import Costs, learn, localize, published
+from sim.life.learning import Costs, learn
 from sim.life.ledger import Ledger
 from sim.life.system import Rule, System
-from sim.stream.requests import Request
 from sim.workers.workers import Workers, job_bytes, reply_bytes
-from strategies.state.kept import Kept
+from strategies.state.kept import left_of
+
+OFFLINE = "it cannot be reached"
+
+Derived = dict[str, tuple[Reply, Cost]]
+Keys = Mapping[str, frozenset[str]]
+"""By client the keys of examples."""
 
 
-def carry_out(system: System, requests: Sequence[Request], workers: Workers, ledger: Ledger) -> Costs:
-    """Forget the requests' clients, localize again, save, and publish; cost by strategy label."""
-    started = time.perf_counter()
-    for request in requests:
-        ledger.append("request", seed=system.seed, **asdict(request))
-    costs = {label: Cost() for label in system.strategies}
-    for rule in system.kept:
-        leaving = [request.client for request in requests if request.client in system.kept[rule].members]
-        for label, cost in _forget(system, rule, leaving, workers, ledger).items():
-            costs[label] = costs[label].then(cost)
-        for label in system.labels(rule) if leaving else ():
-            if system.strategies[label].rereads:
-                costs[label] = costs[label].then(price_of_tuning_again(system, label))
-    for label, cost in localize(system, workers).items():
-        costs[label] = costs[label].then(cost)
-    system.save()
-    told = published(system, costs)
-    day = max(request.day for request in requests)
-    ledger.append(
-        "release",
-        seed=system.seed,
-        day=day,
-        clients=[request.client for request in requests],
-        days_to_forget=[round(day - request.day, 3) for request in requests],
-        wall_seconds=round(time.perf_counter() - started, 3),
-        strategies=told,
+def forget(
+    system: System, rule: Rule, leaving: Sequence[str], offline: Iterable[str], workers: Workers, ledger: Ledger
+) -> Costs:
+    """Take clients out of what is kept under one rule; what deriving or rebuilding cost the strategies that need it.
+
+    Args:
+        leaving: members.
+        offline: those of them who cannot be reached, and are not waited for.
+    """
+    kept = system.kept[rule]
+    reached = [client for client in leaving if client not in set(offline)]
+    replies, cost = _derive(system, rule, reached, workers) if system.derives(rule) else ({}, Cost())
+    bad = _unlike(system, rule, replies) | (
+        dict.fromkeys(set(leaving) - set(reached), OFFLINE) if system.derives(rule) else {}
     )
-    return costs
+    for client in leaving:
+        expected = kept.members[client]["digest"]
+        if client in replies and not bad:
+            kept.subtract(client, replies[client][0])
+        kept.erase(client)
+        if rule is not None:
+            ledger.append("forget", seed=system.seed, rule=rule, client=client, **_facts(client, expected, replies))
+    costs = dict.fromkeys(system.derives(rule), cost)
+    return _after(costs, _rebuilt(system, rule, bad, workers, ledger)) if bad else costs
+
+
+def leave_out(system: System, rule: Rule, examples: Keys, offline: Iterable[str], workers: Workers, ledger: Ledger) -> Costs:
+    """Take examples of some members out of what is kept under one rule; the price by strategy label.
+
+    Args:
+        examples: those that leave; the system's ``refs`` still name the shards that hold them.
+    """
+    kept, unreached = system.kept[rule], set(offline)
+    point(system, examples, before=True)
+    reached = [client for client in examples if client not in unreached]
+    old, cost = _derive(system, rule, reached, workers) if system.derives(rule) else ({}, Cost())
+    bad = _unlike(system, rule, old) | (dict.fromkeys(examples.keys() & unreached, OFFLINE) if system.derives(rule) else {})
+    point(system, examples, before=False)
+    costs = {label: cost if label in system.derives(rule) else Cost() for label in system.labels(rule)}
+    if rule is None:
+        for client in examples:
+            kept.reregister(client, system.shard_digest(client))
+        return costs
+    if not bad and any(system.rejoins(label) for label in system.labels(rule)):
+        for client in examples:
+            expected = kept.members[client]["digest"]
+            facts = _facts(client, expected, old) | {"examples": len(examples[client])}
+            ledger.append("forget", seed=system.seed, rule=rule, client=client, **facts)
+        return _after(costs, _all_again(system, rule, list(examples), workers))
+    new, prices = _derive_smaller(system, rule, list(examples), workers)
+    for client in examples:
+        expected = kept.members[client]["digest"]
+        if not bad:
+            kept.exchange(client, old[client][0] if client in old else None, new[client])
+        facts = _facts(client, expected, old) | {"examples": len(examples[client])}
+        if not bad:
+            facts["digest"] = kept.members[client]["digest"]
+        ledger.append("forget", seed=system.seed, rule=rule, client=client, **facts)
+    if bad:
+        return _after(costs, _rebuilt(system, rule, bad, workers, ledger))
+    return _after(costs, prices)
 
 
 def price_of_tuning_again(system: System, label: str) -> Cost:
@@ -70,41 +110,36 @@ def price_of_tuning_again(system: System, label: str) -> Cost:
     for client, member in sorted(kept.members.items()):
         assert kept.rule is not None
         down = job_bytes(tune_job((client,), kept.rule, wants), {})
-        up = np.dtype(np.float32).itemsize * kept.size + len(json.dumps(member))
+        up = np.dtype(np.float32).itemsize * kept.size + len(json.dumps(member | {"seconds": 0.0}))
         cost = cost.beside(Cost(member["steps"], member["steps"], 1, 0, member["seconds"], down, up))
     return cost
 
 
-def _forget(system: System, rule: Rule, leaving: Sequence[str], workers: Workers, ledger: Ledger) -> Costs:
-    """Take the clients out of what is kept under one rule; what deriving or rebuilding cost the strategies that need it."""
+def point(system: System, examples: Keys, before: bool) -> None:
+    """Let the clients' names stand for their shards before or after the examples left, and an alias for these examples."""
+    for client, keys in examples.items():
+        without = system.refs.get(client, ShardRef(client=client)).without
+        now = without - keys if before else without | keys
+        system.refs[client] = ShardRef(client=client, without=now)
+        left = system.refs.get(left_of(client), ShardRef(client=client)).only or frozenset()
+        system.refs[left_of(client)] = ShardRef(client=client, only=left | keys)
+
+
+def _unlike(system: System, rule: Rule, replies: Derived) -> dict[str, str]:
+    """Clients whose vector is not, bit for bit, the one that was summed, and why."""
     kept = system.kept[rule]
-    replies, cost = _derive(system, rule, leaving, workers) if system.derives(rule) else ({}, Cost())
-    bad = [client for client, (reply, _) in replies.items() if not kept.matches(client, reply)]
-    for client in leaving:
-        expected = kept.members[client]["digest"]
-        if client in replies and not bad:
-            kept.subtract(client, replies[client][0])
-        kept.erase(client)
-        if rule is not None:
-            ledger.append("forget", seed=system.seed, rule=rule, client=client, **_facts(client, expected, replies))
-    costs = dict.fromkeys(system.derives(rule), cost)
-    if bad:
-        rebuilt = _rebuild(system, rule, workers)
-        reasons = {client: replies[client][0].error or "derived a different task vector" for client in bad}
-        prices = {label: rebuilt[label].as_facts() for label in costs}
-        ledger.append("rebuild", seed=system.seed, rule=rule, because=reasons, strategies=prices)
-        costs = {label: cost.then(rebuilt[label]) for label in costs}
-    return costs
+    return {
+        client: reply.error or "derived a different task vector"
+        for client, (reply, _) in replies.items()
+        if not kept.matches(client, reply)
+    }
 
 
-def _derive(
-    system: System, rule: Rule, clients: Sequence[str], workers: Workers
-) -> tuple[dict[str, tuple[Reply, Cost]], Cost]:
+def _derive(system: System, rule: Rule, clients: Sequence[str], workers: Workers) -> tuple[Derived, Cost]:
     """Task vectors of leaving clients, each with its own cost, and the cost of all: they work at the same time."""
-    assert rule is not None
-    jobs = [tune_job((client,), rule, [SUM]) for client in clients]
-    replies: dict[str, tuple[Reply, Cost]] = {}
+    replies: Derived = {}
     total = Cost()
+    jobs = _jobs(system, rule, clients, [SUM])
     for index, reply in run_twice(workers, jobs, {}):
         cost = of_reply(reply, job_bytes(jobs[index], {}), reply_bytes(reply))
         replies[clients[index]] = reply, cost
@@ -112,7 +147,36 @@ def _derive(
     return replies, total
 
 
-def _facts(client: str, expected: str, replies: dict[str, tuple[Reply, Cost]]) -> dict[str, object]:
+def _derive_smaller(system: System, rule: str, clients: Sequence[str], workers: Workers) -> tuple[dict[str, Reply], Costs]:
+    """What clients send of the examples that they still have, and its price by label.
+
+    Raises:
+        WorkError: a client cannot, though it is to stay.
+    """
+    kept, found = system.kept[rule], dict[str, Reply]()
+    prices = {label: Cost() for label in system.labels(rule)}
+    jobs = _jobs(system, rule, clients, kept.wants())
+    for index, reply in run_twice(workers, jobs, {}):
+        if reply.error:
+            raise WorkError(f"tuning {clients[index]} on the examples that it keeps failed: {reply.error}")
+        found[clients[index]] = reply
+        for label in prices:
+            up = reply_bytes(reply, kept.wants(system.strategies[label].parts))
+            prices[label] = prices[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
+    return found, prices
+
+
+def _jobs(system: System, rule: Rule, clients: Sequence[str], wants: Iterable[Wanted]) -> list[Job]:
+    """A tune job for each client, on the shard that its name stands for now."""
+    assert rule is not None
+    jobs = [tune_job((client,), rule, wants) for client in clients]
+    return [
+        replace(job, refs={client: system.refs[client]}) if client in system.refs else job
+        for job, client in zip(jobs, clients, strict=True)
+    ]
+
+
+def _facts(client: str, expected: str, replies: Derived) -> dict[str, object]:
     """What the ledger says of one client's deletion: by digest if its vector was derived, else only that it was erased."""
     if client not in replies:
         return {"derived": False, "erased": True}
@@ -128,15 +192,26 @@ def _facts(client: str, expected: str, replies: dict[str, tuple[Reply, Cost]]) -
     }
 
 
-def _rebuild(system: System, rule: Rule, workers: Workers) -> Costs:
-    """Make what is kept under a rule again from the retained clients only, and put it in the old one's place."""
-    old = system.kept[rule]
-    new = Kept(old.folder.with_name(old.folder.name + ".rebuilding"), rule, old.bounds, old.declared, old.seed)
-    shutil.rmtree(new.folder, ignore_errors=True)
-    system.kept[rule] = new
-    costs = learn(system, {rule: sorted(old.members)}, workers)
-    new.save()
-    shutil.rmtree(old.folder, ignore_errors=True)
-    new.folder.rename(old.folder)
-    new.folder = old.folder
-    return costs
+def _rebuilt(system: System, rule: Rule, because: Mapping[str, str], workers: Workers, ledger: Ledger) -> Costs:
+    """Make what is kept under a rule again from the retained clients only; the price of those who need it."""
+    members = sorted(system.kept[rule].members)
+    system.fresh(rule)
+    rebuilt = learn(system, {rule: members}, workers)
+    prices = {label: rebuilt[label] for label in system.derives(rule)}
+    told = {label: price.as_facts() for label, price in prices.items()}
+    ledger.append("rebuild", seed=system.seed, rule=rule, because=dict(sorted(because.items())), strategies=told)
+    return prices
+
+
+def _all_again(system: System, rule: str, changed: Sequence[str], workers: Workers) -> Costs:
+    """Everybody's vector into a new state, where some strategy keeps something of all pairs of clients. It pays for all, the
+    others for the clients whose examples have changed."""
+    rest = sorted(set(system.kept[rule].members) - set(changed))
+    system.fresh(rule)
+    costs = learn(system, {rule: changed}, workers)
+    others = learn(system, {rule: rest}, workers)
+    return {label: cost.then(others[label]) if system.rejoins(label) else cost for label, cost in costs.items()}
+
+
+def _after(costs: Costs, more: Costs) -> Costs:
+    return {label: cost.then(more[label]) if label in more else cost for label, cost in costs.items()}

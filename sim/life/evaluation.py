@@ -7,6 +7,8 @@ from typing import Any
 from clients.jobs import Job, Reply, score_job
 from clients.work.served import Served
 from sim.life.asking import Asker
+from sim.life.cost import Cost
+from sim.life.record import Record
 from sim.life.system import System
 from sim.workers.workers import Workers, cohorts
 from strategies.scale import chunks
@@ -17,38 +19,66 @@ Make = Callable[[Sequence[tuple[str, Served]]], Job]
 
 
 def evaluate(
-    system: System, forgotten: list[str], workers: Workers, done: Callable[[], None] = lambda: None
-) -> list[dict[str, Any]]:
-    """Long-form rows (strategy, seed, tasks, deleted, client, split, metric, value) for the models published now.
+    system: System, record: Record, workers: Workers, done: Callable[[], None] = lambda: None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Long-form rows (strategy, seed, tasks, events, deleted, client, split, metric, value) for the models published now.
 
-    The split is ``forgotten`` for clients whose request was carried out, ``unseen`` for those who never joined, else
-    ``held_in``; held-out is ``held_in`` and ``forgotten`` together, all who ever joined.
+    The split is ``held_in`` for members, ``forgotten`` for those who are no longer, ``unseen`` for those who never join; who
+    is missing has no row. The value is None where the client's data are gone. Held-out is ``held_in`` and ``forgotten``
+    together, all who ever joined.
+
+    Returns:
+        the rows, and the clients whose data are gone.
     """
     rows = []
-    split = (
-        dict.fromkeys(system.joining, "held_in")
-        | dict.fromkeys(forgotten, "forgotten")
-        | dict.fromkeys(system.unseen, "unseen")
-    )
-    clients = list(split)
+    gone = {client for client in (*record["joined"], *system.population.unseen) if client in set(system.manifest.gone)}
     for label in system.strategies:
-        scores: dict[str, float] = {}
-        for reply in replies_of(system, label, clients, score_job, workers, done):
+        split = splits(system, record, label)
+        scores: dict[str, float | None] = dict.fromkeys(split)
+        there = [client for client in split if client not in gone]
+        for reply in replies_of(system, label, there, score_job, workers, done):
             scores |= {c: row[0] for c, row in zip(reply.clients, reply.facts["scores"], strict=True)}
         rows += [
             {
                 "strategy": label,
                 "seed": system.seed,
-                "tasks": len(system.joining),
-                "deleted": len(forgotten),
+                "tasks": record["clients"],
+                "events": record["events"],
+                "deleted": record["deleted"],
                 "client": client,
                 "split": split[client],
                 "metric": system.manifest.metric,
                 "value": scores[client],
             }
-            for client in clients
+            for client in split
         ]
-    return rows
+    return rows, sorted(gone)
+
+
+def splits(system: System, record: Record, label: str) -> dict[str, str]:
+    """Who is shown what a strategy serves, and as whom."""
+    members, missing = system.kept_of(label).members, record["missing"]
+    joined = [client for client in record["joined"] if client in members or client not in missing]
+    found = {client: "held_in" if client in members else "forgotten" for client in joined}
+    return found | dict.fromkeys(system.population.unseen, "unseen")
+
+
+def point(rows: list[dict[str, Any]], record: Record) -> dict[str, Any]:
+    """One point of the curves: accuracies, cumulated steps and storage after some events; JSON."""
+    strategies = {}
+    for label, storage in record["storage_bytes"].items():
+        mine = [row for row in rows if row["strategy"] == label]
+        later = (Cost(**record[phase][label]).gradient_steps for phase in ("forget", "join"))
+        strategies[label] = {
+            "held_in": mean([row for row in mine if row["split"] == "held_in"]),
+            "held_out": mean([row for row in mine if row["split"] != "unseen"]),
+            "forgotten": mean([row for row in mine if row["split"] == "forgotten"]),
+            "unseen": mean([row for row in mine if row["split"] == "unseen"]),
+            "gradient_steps": sum(later),
+            "storage_bytes": storage,
+        }
+    about = {key: record[key] for key in ("events", "deleted", "retrain_steps")}
+    return about | {"gone": len(record["gone"]), "strategies": strategies}
 
 
 def replies_of(
@@ -67,5 +97,6 @@ def replies_of(
 
 
 def mean(rows: list[dict[str, Any]]) -> float | None:
-    """Mean value of rows, None of none; the same in any order."""
-    return math.fsum(row["value"] for row in rows) / len(rows) if rows else None
+    """Mean value of rows, without those that have none; None of none; the same in any order."""
+    values = [row["value"] for row in rows if row["value"] is not None]
+    return math.fsum(values) / len(values) if values else None

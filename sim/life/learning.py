@@ -1,13 +1,14 @@
-"""Learning: every client is tuned once per rule, and folded into what the server keeps."""
+"""Learning: clients are tuned once per rule, and folded into what the server keeps."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from clients.errors import InputError, WorkError
 from clients.jobs import Reply, tune_job
 from sim.life.asking import Asker, Trainings
 from sim.life.cost import Cost, of_reply
-from sim.life.ledger import Ledger
 from sim.life.system import Rule, System
 from sim.workers.workers import Workers, cohorts, job_bytes, reply_bytes
 from strategies.state.kept import IDENTITY
@@ -15,52 +16,100 @@ from strategies.state.kept import IDENTITY
 Costs = dict[str, Cost]
 TOLD = (*IDENTITY, "seconds")
 """What the ledger says of a member."""
-Asked = list[tuple[str, tuple[str, ...]]]
+Cohorts = list[tuple[str, tuple[str, ...]]]
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def _refuse(rule: str, clients: Sequence[str], error: str) -> None:
+    raise WorkError(f"tuning {', '.join(clients)} failed: {error}")
+
+
+@dataclass
+class Listener:
+    """Who hears of learning as it goes on.
+
+    Attributes:
+        joined: is told rule, client and what the ledger says of it.
+        failed: is told rule, clients and why, when clients could not be tuned, twice; by default an error ends everything.
+        pause: is called where the state is whole, after each cohort.
+    """
+
+    joined: Callable[[str, str, dict[str, Any]], None] = _nothing
+    failed: Callable[[str, Sequence[str], str], None] = _refuse
+    pause: Callable[[], None] = _nothing
 
 
 def learn(
     system: System,
     clients: Mapping[Rule, Sequence[str]],
     workers: Workers,
-    ledger: Ledger | None = None,
-    done: Callable[[], None] = lambda: None,
+    cost: Costs | None = None,
+    listener: Listener | None = None,
+    missing: Mapping[str, Mapping[str, str]] = {},
 ) -> Costs:
     """Tune clients and absorb them, in whatever order they come; each strategy's full price, by label.
 
     A price does not know of the other strategies that share the tuning: bytes are of what the strategy itself wants.
-    A cohort that fails is asked again client by client; who fails again is left out, and the ledger says so.
+    A cohort that fails is asked again client by client; who fails again is left out. Clients who are members or missing
+    already are passed over, so that learning goes on where it stood.
 
     Args:
         clients: whom to tune, for each rule that is to learn.
+        cost: what they have cost until now; it is brought up to date as replies come.
+        missing: by client and rule who could not be tuned; ``listener.failed`` may add to it.
 
     Raises:
-        WorkError: a client failed twice and there is no ledger to say so, or nobody is left.
+        WorkError: a client failed twice and nobody listens, or nobody is left.
     """
-    if None in clients:
-        system.kept[None].register(clients[None])
-    cost = {label: Cost() for rule in clients for label in system.labels(rule)}
-    size = system.scenario.workers.cohort
-    asked: Asked = [(rule, cohort) for rule, mine in clients.items() if rule is not None for cohort in cohorts(mine, size)]
-    failed = _fold(system, asked, workers, ledger, cost, done)
-    alone: Asked = [(rule, (client,)) for rule, cohort, _ in failed for client in cohort]
-    for failing, cohort, error in _fold(system, alone, workers, ledger, cost, done) if alone else []:
-        if ledger is None:
-            raise WorkError(f"tuning {', '.join(cohort)} failed: {error}")
-        ledger.append("failed", seed=system.seed, rule=failing, clients=list(cohort), error=error)
+    cost = {} if cost is None else cost
+    for label in (label for rule in clients for label in system.labels(rule)):
+        cost.setdefault(label, Cost())
+    told = listener or Listener()
+    asked = [
+        (rule, part)
+        for rule, mine in clients.items()
+        if rule is not None
+        for part in _left(mine, system.scenario.workers.cohort, {*system.kept[rule].members, *_missing(missing, rule)})
+    ]
+    failed = _fold(system, asked, workers, cost, told)
+    alone: Cohorts = [(rule, (client,)) for rule, cohort, _ in failed for client in cohort]
+    for failing, cohort, error in _fold(system, alone, workers, cost, told) if alone else []:
+        told.failed(failing, cohort, error)
     for rule, mine in clients.items():
+        if rule is None:
+            there = [client for client in mine if client not in missing]
+            system.kept[None].register({client: system.shard_digest(client) for client in there})
         if mine and not system.kept[rule].members:
-            raise WorkError(f"no client could be tuned under the rule {rule}; the ledger holds their errors")
+            raise WorkError(f"no client could be tuned under the rule {rule}; {_first(missing)}")
         system.kept[rule].seal()
     return cost
 
 
+def _left(clients: Sequence[str], size: int, done: set[str]) -> list[tuple[str, ...]]:
+    """Cohorts that have not been tuned. Of a cohort that was tuned in part the others are asked alone, as they were before:
+    so bytes are those of a run that was never interrupted."""
+    found: list[tuple[str, ...]] = []
+    for cohort in cohorts(clients, size):
+        left = tuple(client for client in cohort if client not in done)
+        found += [cohort] if left == cohort else [(client,) for client in left]
+    return found
+
+
+def _missing(missing: Mapping[str, Mapping[str, str]], rule: str) -> set[str]:
+    return {client for client, errors in missing.items() if rule in errors}
+
+
+def _first(missing: Mapping[str, Mapping[str, str]]) -> str:
+    """The first error of those who are missing, in words."""
+    errors = [f"{client}: {next(iter(errors.values()))}" for client, errors in missing.items()]
+    return f"the first error is that of {errors[0]}" if errors else "nobody asked to join"
+
+
 def _fold(
-    system: System,
-    asked: Asked,
-    workers: Workers,
-    ledger: Ledger | None,
-    cost: Costs,
-    done: Callable[[], None],
+    system: System, asked: Cohorts, workers: Workers, cost: Costs, listener: Listener
 ) -> list[tuple[str, tuple[str, ...], str]]:
     """Carry out tune jobs and absorb their replies as they arrive; returns what failed and why."""
     jobs = [tune_job(cohort, rule, system.kept[rule].wants()) for rule, cohort in asked]
@@ -74,11 +123,10 @@ def _fold(
         for label in system.labels(rule):
             up = reply_bytes(reply, system.kept[rule].wants(system.strategies[label].parts))
             cost[label] = cost[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
-        for client in cohort:
-            if ledger is not None:  # where a client's data lie is forgotten with it, so it stays out of the ledger
-                told = {key: value for key, value in system.kept[rule].members[client].items() if key in TOLD}
-                ledger.append("join", seed=system.seed, rule=rule, client=client, **told)
-            done()
+        for client in cohort:  # where a client's data lie is forgotten with it, so it stays out of the ledger
+            facts = {key: value for key, value in system.kept[rule].members[client].items() if key in TOLD}
+            listener.joined(rule, client, facts)
+        listener.pause()
     return failed
 
 
@@ -89,6 +137,19 @@ def _refusal(system: System, rule: Rule, reply: Reply) -> str | None:
     except InputError as error:
         return str(error)
     return None
+
+
+def every(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
+    """``act``, but only where that much time has passed since it was done last."""
+    last = time.monotonic()
+
+    def pause() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            act()
+            last = time.monotonic()
+
+    return pause
 
 
 def published(system: System, costs: Costs) -> dict[str, dict[str, Any]]:
@@ -108,4 +169,6 @@ def localize(system: System, workers: Workers, done: Callable[[], None] = lambda
         ask = Asker(workers, strategy, done, trainings)
         strategy.localize(system.kept_of(label), ask)
         costs[label] = ask.cost
+    for kept in system.kept.values():
+        kept.changed.clear()
     return costs

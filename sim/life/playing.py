@@ -1,76 +1,134 @@
-"""Playing one seed: every client joins, the first release, and the stream of requests."""
+"""What happens in a seed's life, one step after another; each ends with a commit, so a run goes on from where it stood."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
-from sim.life import summary
+from sim.life import evaluation, record
 from sim.life.cost import Cost
-from sim.life.deletion import carry_out
-from sim.life.evaluation import evaluate
-from sim.life.learning import Costs, learn, localize, published
-from sim.life.ledger import Ledger
-from sim.life.system import System
-from sim.stream import requests as stream
+from sim.life.learning import Listener, every, learn, localize, published
+from sim.life.life import Life
+from sim.life.release import carry_out, listener
+from sim.stream.requests import next_day
 from sim.terminal import phase
 from sim.workers.workers import Workers
 
-
-@dataclass
-class Played:
-    """What a stream has come to.
-
-    Attributes:
-        costs: of the deletions, by strategy.
-        curve: points of the curves, JSON.
-        rows: of evaluations, in long form.
-        forgotten: clients, in the order in which they were forgotten.
-        retrain_steps: gradient steps that training all retained clients again at each release would have cost.
-    """
-
-    costs: Costs
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    forgotten: list[str] = field(default_factory=list)
-    retrain_steps: int = 0
+Step = Callable[[Life, Workers], None]
 
 
-def tune_all(system: System, workers: Workers, ledger: Ledger) -> Costs:
-    """Every client joins under every rule; the price by strategy."""
-    clients = system.joining
+def owed(life: Life) -> Step | None:
+    """What comes next; None when all is done but the proofs."""
+    if life.record["stage"] == "learning":
+        return join_all
+    if life.record["stage"] == "joined":
+        return first_release
+    if life.record["owes"]:
+        return evaluate
+    if life.record["played"] < len(life.batches):
+        return next_release
+    if life.record["waiting"]:
+        return late_release
+    return next_command if life.record["commands"] < len(life.commands) else None
+
+
+def is_learning(life: Life) -> bool:
+    """Whether clients are still to be tuned for the first time."""
+    return owed(life) is join_all
+
+
+def play(life: Life, workers: Workers) -> None:
+    """Carry out everything that is owed: the rest of learning, the stream, evaluations, and what was asked by command."""
+    left = sum(map(len, life.batches[life.record["played"] :]))
+    with phase("requests", left) if left else phase("what is owed") as done:
+        while (step := owed(life)) is not None:
+            before = life.record["events"]
+            step(life, life.remembering(workers))
+            for _ in range(life.record["events"] - before):
+                done()
+
+
+def join_all(life: Life, workers: Workers) -> None:
+    """Every client who joins at first is tuned under every rule; committed every so often."""
+    system, mine = life.system, life.record
+    clients = system.population.joining
+    costs = {label: Cost(**cost) for label, cost in mine["learn"].items()}
+    told = listener(life)
+
+    def checkpoint() -> None:
+        for kept in system.kept.values():
+            kept.save()
+        mine["learn"] = {label: record.facts(cost) for label, cost in costs.items()}
+        life.commit()
+
+    life.tell_repeated()
     rules = [rule for rule in system.kept if rule is not None]
     with phase("clients tune the base model", len(clients) * len(rules)) as done:
-        return learn(system, dict.fromkeys(system.kept, clients), workers, ledger, done)
 
+        def joined(rule: str, client: str, facts: dict[str, Any]) -> None:
+            told.joined(rule, client, facts)
+            done()
 
-def first_release(system: System, learned: Costs, workers: Workers, ledger: Ledger) -> Costs:
-    """Scales and masks are chosen, and the state is saved; the price of learning with that of this."""
-    with phase("strategies choose scales and learn masks") as done:
-        costs = {label: learned[label].then(cost) for label, cost in localize(system, workers, done).items()}
-    system.save()
-    ledger.append("learned", seed=system.seed, strategies=published(system, costs))
-    return costs
-
-
-def play_stream(system: System, workers: Workers, ledger: Ledger) -> Played:
-    """Carry out all requests, release by release, and evaluate where the scenario says."""
-    spec, steps = system.scenario.stream, system.scenario.tuning.steps
-    requests = stream.draw(spec, system.joining, system.seed)
-    played = Played({label: Cost() for label in system.strategies})
-    with phase("evaluating what is served") as done:
-        _tell(played, system, evaluate(system, played.forgotten, workers, done))
-    with phase("deletion requests", len(requests)) as done:
-        for batch in stream.releases(requests, spec.release.every):
-            for label, cost in carry_out(system, batch, workers, ledger).items():
-                played.costs[label] = played.costs[label].then(cost)
-            played.forgotten += [request.client for request in batch]
-            played.retrain_steps += steps * (len(system.joining) - len(played.forgotten))
-            for _ in batch:
+        for rule in rules:
+            for _ in system.kept[rule].members:
                 done()
-            if len(played.forgotten) in (spec.evaluate_after or ()):
-                _tell(played, system, evaluate(system, played.forgotten, workers))
-    return played
+        heard = Listener(joined, told.failed, every(system.scenario.workers.checkpoint_seconds, checkpoint))
+        learn(
+            system,
+            dict.fromkeys(system.kept, clients),
+            life.remembering(workers, whole=False),
+            costs,
+            heard,
+            mine["missing"],
+        )
+    mine["stage"] = "joined"
+    checkpoint()
 
 
-def _tell(played: Played, system: System, rows: list[dict[str, Any]]) -> None:
-    played.rows += rows
-    played.curve.append(summary.point(rows, played.costs, system.storage(), played.retrain_steps))
+def first_release(life: Life, workers: Workers) -> None:
+    """Scales and masks are chosen, and the models are published for the first time."""
+    system, mine = life.system, life.record
+    with phase("strategies choose scales and learn masks") as done:
+        life.cost("learn", localize(system, workers, done))
+    system.save()
+    mine |= record.state(system)
+    mine |= {"stage": "learned", "clients": len(life.present), "owes": ["evaluation"]}
+    costs = {label: Cost(**cost) for label, cost in mine["learn"].items()}
+    life.tell("learned", strategies=published(system, costs))
+    life.commit()
+
+
+def next_release(life: Life, workers: Workers) -> None:
+    """The next batch of the stream."""
+    mine = life.record
+    batch = life.batches[mine["played"]]
+    mine["played"] += 1
+    told = mine["events"] + len(batch) in (life.system.scenario.stream.evaluate_after or ())
+    day = max(request.day for request in batch)
+    carry_out(life, batch, day, workers, evaluated=told, last=mine["played"] == len(life.batches))
+
+
+def late_release(life: Life, workers: Workers) -> None:
+    """After the stream, on the first day on which one of those who are waited for can be reached."""
+    spec, mine = life.system.scenario.stream, life.record
+    clients = [waiting["request"]["client"] for waiting in mine["waiting"]]
+    told = mine["events"] > spec.events or mine["events"] in (spec.evaluate_after or ())
+    day = next_day(spec.offline, clients, mine["day"], life.system.seed)
+    carry_out(life, [], day, workers, evaluated=told, last=True)
+
+
+def next_command(life: Life, workers: Workers) -> None:
+    """A request by command; what is served is evaluated afterwards."""
+    request = life.commands[life.record["commands"]]
+    life.record["commands"] += 1
+    carry_out(life, [request], request.day, workers, evaluated=True, last=True)
+
+
+def evaluate(life: Life, workers: Workers) -> None:
+    """What every strategy serves is evaluated on every client's data: a point of the curves."""
+    with phase("evaluating what is served") as done:
+        rows, gone = evaluation.evaluate(life.system, life.record, workers, done)
+    life.rows += rows
+    life.record["gone"] = gone
+    life.record["owes"] = []
+    life.record["curve"].append(evaluation.point(rows, life.record))
+    life.tell("evaluated", events=life.record["events"], deleted=life.record["deleted"])
+    life.commit()

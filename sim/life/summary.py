@@ -1,19 +1,17 @@
 """``summary.json``: the results of a run, from the progress of each of its seeds."""
 
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.exact import determinism, digest
-from sim.life.cost import Cost
 from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
-from sim.life.system import System, read_json, write_json
+from sim.life.record import PHASES, ROWS, Record
+from sim.life.system import System
 
 ACCURACIES = (
     "held_in_before", "held_in_after", "held_out_before", "held_out_after", "forgotten_before", "forgotten_after",
@@ -21,77 +19,15 @@ ACCURACIES = (
 )  # fmt: skip
 
 
-def seed_record(
-    system: System,
-    learned: dict[str, Cost],
-    forgot: dict[str, Cost],
-    curve: list[dict[str, Any]],
-    forgotten: list[str],
-    retrain_steps: int,
-) -> dict[str, Any]:
-    """What one seed's run has come to, as JSON: enough to go on from, and to sum up."""
-    return {
-        "seed": system.seed,
-        "clients": len(system.joining),
-        "unseen": len(system.unseen),
-        "data": list(system.manifest.notes),
-        "metric": system.manifest.metric,
-        "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},
-        "forgotten": forgotten,
-        "learn": {label: cost.as_facts() for label, cost in learned.items()},
-        "forget": {label: cost.as_facts() for label, cost in forgot.items()},
-        "curve": curve,
-        "retrain_steps": retrain_steps,
-        **state(system),
-        "rebuilt_digest": dict.fromkeys(system.strategies),
-    }
+def summarize(system: System, records: list[Record], rows: list[dict[str, Any]], ledger: Ledger) -> dict[str, Any]:
+    """The summary of all seeds: means of numbers, one digest over the seeds' digests.
 
-
-def add_request(
-    record: dict[str, Any], system: System, client: str, costs: dict[str, Cost], rows: list[dict[str, Any]]
-) -> None:
-    """Bring a record up to date after one more client was forgotten and everything was evaluated."""
-    record["forgotten"] = [*record["forgotten"], client]
-    forgot = {label: Cost(**record["forget"][label]).then(cost) for label, cost in costs.items()}
-    steps = system.scenario.tuning.steps * (record["clients"] - len(record["forgotten"]))
-    record["retrain_steps"] += steps
-    record["curve"].append(point(rows, forgot, system.storage(), record["retrain_steps"]))
-    record["forget"] = {label: cost.as_facts() for label, cost in forgot.items()}
-    record |= state(system)
-    record["rebuilt_digest"] = dict.fromkeys(system.strategies)
-
-
-def state(system: System) -> dict[str, Any]:
-    """What a record says of the state as it stands: digests, bytes, and the numbers that strategies have chosen."""
-    chosen = {
-        label: {key: value for key, value in strategy.chosen.items() if isinstance(value, int | float)}
-        for label, strategy in system.strategies.items()
-    }
-    return {"state_digest": system.digests(), "storage_bytes": system.storage(), "chosen": chosen}
-
-
-def point(rows: list[dict[str, Any]], forgot: dict[str, Cost], storage: dict[str, int], retrain: int) -> dict[str, Any]:
-    """One point of the curves: accuracies, cumulated steps and storage after some deletions; JSON."""
-    deleted = rows[0]["deleted"] if rows else 0
-    strategies = {}
-    for label, cost in forgot.items():
-        mine = [row for row in rows if row["strategy"] == label]
-        strategies[label] = {
-            "held_in": mean([row for row in mine if row["split"] == "held_in"]),
-            "held_out": mean([row for row in mine if row["split"] != "unseen"]),
-            "forgotten": mean([row for row in mine if row["split"] == "forgotten"]),
-            "unseen": mean([row for row in mine if row["split"] == "unseen"]),
-            "gradient_steps": cost.gradient_steps,
-            "storage_bytes": storage[label],
-        }
-    return {"deleted": deleted, "retrain_steps": retrain, "strategies": strategies}
-
-
-def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds: float, ledger: Ledger) -> dict[str, Any]:
-    """The summary of all seeds: means of numbers, one digest over the seeds' digests."""
+    Args:
+        rows: of all evaluations, of all seeds.
+    """
     scenario = system.scenario
     first = records[0]
-    accuracy = {label: [_accuracies(run, record, label) for record in records] for label in system.strategies}
+    accuracy = {label: [_accuracies(rows, record, label) for record in records] for label in system.strategies}
     summary: dict[str, Any] = {
         "name": scenario.name,
         "scenario_digest": scenario.digest(),
@@ -99,9 +35,13 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
         "clients": first["clients"],
         "unseen": first["unseen"],
         "data": first["data"],
-        "requests": len(first["forgotten"]),
+        "requests": first["deleted"],
+        "joins": first["joins"],
+        "missing": {str(record["seed"]): record["missing"] for record in records if record["missing"]},
+        "allow_missing": scenario.workers.allow_missing,
+        "gone": max(len(record["gone"]) for record in records),
         "seeds": [record["seed"] for record in records],
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(record["seconds"] for record in records), 1),
         "parameters": first["parameters"],
         "environment": determinism.environment(system.settings.device),
         "ledger": {"records": ledger.records, "head": ledger.head},
@@ -124,7 +64,7 @@ def summarize(run: Path, system: System, records: list[dict[str, Any]], seconds:
     return summary
 
 
-def _unlearning(system: System, records: list[dict[str, Any]], fold: Callable[[list[float]], float]) -> dict[str, Any]:
+def _unlearning(system: System, records: list[Record], fold: Callable[[list[float]], float]) -> dict[str, Any]:
     """What attacks have measured, folded over seeds; None where one seed has no value."""
     measured = {label: [record["unlearning"][label] for record in records] for label in system.strategies}
     return {
@@ -132,7 +72,7 @@ def _unlearning(system: System, records: list[dict[str, Any]], fold: Callable[[l
     }
 
 
-def _strategy(system: System, label: str, records: list[dict[str, Any]], accuracy: list[dict[str, Any]]) -> dict[str, Any]:
+def _strategy(system: System, label: str, records: list[Record], accuracy: list[dict[str, Any]]) -> dict[str, Any]:
     strategy = system.strategies[label]
     states = [record["state_digest"][label] for record in records]
     rebuilt = [record["rebuilt_digest"][label] for record in records]
@@ -142,6 +82,9 @@ def _strategy(system: System, label: str, records: list[dict[str, Any]], accurac
         value = statistics.fmean(record[phase][label][key] for record in records)
         return round(value, 3) if key == "seconds" else round(value)
 
+    def total(key: str) -> Any:
+        return sum(cost(key, phase) for phase in PHASES)
+
     return {
         "strategy": spec.strategy,
         "exactness": strategy.exactness,
@@ -149,14 +92,14 @@ def _strategy(system: System, label: str, records: list[dict[str, Any]], accurac
         "tuning": strategy.rule,
         "parameters": spec.parameters.model_dump(mode="json", exclude={"label"}),
         "accuracy": {key: _over([a[key] for a in accuracy], statistics.fmean) for key in ACCURACIES},
-        "gradient_steps": {phase: cost("gradient_steps", phase) for phase in ("learn", "forget")},
-        "parallel_steps": {phase: cost("parallel_steps", phase) for phase in ("learn", "forget")},
-        "evaluations": {phase: cost("evaluations", phase) for phase in ("learn", "forget")},
-        "client_tunings": cost("client_tunings", "learn") + cost("client_tunings", "forget"),
+        "gradient_steps": {phase: cost("gradient_steps", phase) for phase in PHASES},
+        "parallel_steps": {phase: cost("parallel_steps", phase) for phase in PHASES},
+        "evaluations": {phase: cost("evaluations", phase) for phase in PHASES},
+        "client_tunings": total("client_tunings"),
         "client_tunings_forget": cost("client_tunings", "forget"),
-        "seconds": {phase: cost("seconds", phase) for phase in ("learn", "forget")},
-        "bytes_up": cost("bytes_up", "learn") + cost("bytes_up", "forget"),
-        "bytes_down": cost("bytes_down", "learn") + cost("bytes_down", "forget"),
+        "seconds": {phase: cost("seconds", phase) for phase in PHASES},
+        "bytes_up": total("bytes_up"),
+        "bytes_down": total("bytes_down"),
         "storage_before": _whole_mean(record["curve"][0]["strategies"][label]["storage_bytes"] for record in records),
         "storage_bytes": _whole_mean(record["storage_bytes"][label] for record in records),
         "chosen": [record["chosen"][label] for record in records],
@@ -166,30 +109,30 @@ def _strategy(system: System, label: str, records: list[dict[str, Any]], accurac
     }
 
 
-def _accuracies(run: Path, record: dict[str, Any], label: str) -> dict[str, float | None]:
+def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[str, float | None]:
     """Before and after, by split; ``forgotten_before`` is of those who are forgotten by the end."""
     before, after = (record["curve"][index]["strategies"][label] for index in (0, -1))
     forgotten = set(record["forgotten"])
-    rows = [row for row in read_rows(run, strategy=label, seed=record["seed"], deleted=0) if row["client"] in forgotten]
+    first = [row for row in rows if (row["strategy"], row["seed"], row["events"]) == (label, record["seed"], 0)]
     return {
         "held_in_before": before["held_in"],
         "held_in_after": after["held_in"],
         "held_out_before": before["held_out"],
         "held_out_after": after["held_out"],
-        "forgotten_before": mean(rows),
+        "forgotten_before": mean([row for row in first if row["client"] in forgotten]),
         "forgotten_after": after["forgotten"],
         "unseen_before": before["unseen"],
         "unseen_after": after["unseen"],
     }
 
 
-def _curve(records: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+def _curve(records: list[Record], label: str) -> list[dict[str, Any]]:
     curve = []
     for points in zip(*(record["curve"] for record in records), strict=True):
         mine = [p["strategies"][label] for p in points]
         accuracies = {key: _over([m[key] for m in mine], statistics.fmean) for key in ("held_in", "held_out", "forgotten")}
         counts = {key: _whole_mean(m[key] for m in mine) for key in ("gradient_steps", "storage_bytes")}
-        curve.append({"deleted": points[0]["deleted"], **accuracies, **counts})
+        curve.append({key: points[0][key] for key in ("events", "deleted")} | accuracies | counts)
     return curve
 
 
@@ -206,31 +149,8 @@ def _one_digest(digests: list[str]) -> str:
     return digests[0] if len(digests) == 1 else digest.of_json(digests)
 
 
-def write_rows(run: Path, rows: list[dict[str, Any]]) -> None:
-    """Write ``metrics.parquet`` whole."""
-    for row in rows:
-        assert math.isfinite(row["value"])
-    target = run / "metrics.parquet"
-    partial = target.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows), partial)
-    partial.replace(target)
-
-
 def read_rows(run: Path, **equal: Any) -> list[dict[str, Any]]:
-    """Rows of ``metrics.parquet`` with these values."""
+    """Rows of a run's ``metrics.parquet`` with these values."""
     filters = [(key, "=", value) for key, value in equal.items()] or None
-    rows: list[dict[str, Any]] = pq.read_table(run / "metrics.parquet", filters=filters).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(run / ROWS, filters=filters).to_pylist()
     return rows
-
-
-def record_path(run: Path, seed: int) -> Path:
-    return run / "state" / str(seed) / "progress.json"
-
-
-def read_records(run: Path, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Each seed's record; InputError if one is missing or damaged."""
-    return [read_json(record_path(run, seed)) for seed in seeds]
-
-
-def write_record(run: Path, record: dict[str, Any]) -> None:
-    write_json(record_path(run, record["seed"]), record)

@@ -157,7 +157,7 @@ def _localized(strategy: Strategy[Any], kept: Kept, members: Members) -> Outcome
     strategy.save()
     strategy.load()
     wave = [strategy.serve(kept, client) for client in (*members[:CLIENTS_PER_WAVE], NOBODY)]
-    files = Counter((f".{name.rpartition('.')[2]}", size) for name, size in strategy.store.sizes().items())
+    files = Counter((f".{name.rpartition('.')[2]}", size) for name, size in strategy.sizes().items())
     masks, vectors = files[".bits", kept.layout.mask_bytes], files[".safetensors", kept.layout.vector_bytes]
     scaled = masks * kept.layout.mask_bytes + vectors * kept.layout.vector_bytes
     return Outcome(

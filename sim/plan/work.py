@@ -10,8 +10,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from clients.data.population import Population
 from clients.settings import TuningSpec
 from clients.work.rules import rule_of
+from clients.work.site import HERE
 from sim.life.asking import MOST_TRAININGS
 from sim.life.system import Rule
 from sim.plan.rehearsal import Rehearsal
@@ -39,7 +41,10 @@ class Release:
 def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release]:
     """The releases of a stream, in order."""
     found, staying = [], clients
-    for batch in stream.releases(stream.draw(scenario.stream, clients, seed), scenario.stream.release.every):
+    everybody = HERE.dataset(scenario.data, seed).manifest.clients
+    joining, unseen = stream.population(scenario.stream, everybody, seed)
+    who = Population(clients=everybody, joining=joining, unseen=unseen)
+    for batch in stream.releases(stream.draw(scenario.stream, who, seed), scenario.stream.release.every):
         leaving = tuple(request.client for request in batch)
         staying = tuple(client for client in staying if client not in leaving)
         found.append(Release(leaving, staying))

@@ -3,36 +3,60 @@
 Approximate strategies are rebuilt as well: that their digests differ once somebody has left is reported, not a failure.
 """
 
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 
-from sim.life.learning import learn, localize
-from sim.life.ledger import Ledger
+from sim.life.learning import Listener, every, learn, localize
+from sim.life.life import Life
 from sim.life.system import System, build
 from sim.terminal import phase
 from sim.workers.workers import Workers
+from strategies.state.store import Store
+
+FOLDER = "audit"
+"""Where a rebuild lies until it is done, in a state folder."""
 
 
-def rebuild(system: System, workers: Workers) -> dict[str, str]:
+def rebuild(
+    system: System, store: Store, tuning: Workers, others: Workers, kept: Callable[[], None] = lambda: None
+) -> dict[str, str]:
     """State digests of a system that never met the forgotten clients, by strategy label.
 
     Everything is done again: tuning, folding, choosing and mask learning. Nothing is read from the run but the
-    scenario and who is retained.
+    scenario, the population and who is retained.
+
+    Args:
+        store: for the rebuilt state; it may hold a part of it already.
+        tuning, others: who carries out jobs while clients are tuned, and afterwards.
+        kept: makes what is in the store last.
     """
-    retained = {rule: sorted(kept.members) for rule, kept in system.kept.items()}
+    assert system.settings.population is not None
+    retained = {rule: sorted(mine.members) for rule, mine in system.kept.items()}
     tunings = sum(len(clients) for rule, clients in retained.items() if rule is not None)
-    title = f"audit: rebuilding seed {system.seed} without the forgotten"
-    with tempfile.TemporaryDirectory(prefix="unmerge-audit-") as scratch, phase(title, tunings) as done:
-        fresh = build(system.scenario, system.seed, Path(scratch))
-        learn(fresh, retained, workers, done=done)
-        localize(fresh, workers)
+    with phase(f"audit: rebuilding seed {system.seed} without the forgotten", tunings) as done:
+        fresh = build(system.scenario, system.seed, store, system.settings.population, load=bool(store.sizes()))
+        fresh.population, fresh.refs = system.population, system.refs
+
+        def save() -> None:
+            fresh.save()
+            kept()
+
+        pause = every(system.scenario.workers.checkpoint_seconds, save)
+        learn(fresh, retained, tuning, listener=Listener(joined=lambda *_: done(), pause=pause))
+        save()
+        localize(fresh, others)
         fresh.save()
         return fresh.digests()
 
 
-def audited(system: System, state: dict[str, str], workers: Workers, ledger: Ledger) -> dict[str, str]:
+def audited(life: Life, workers: Workers) -> None:
     """Digests of the state rebuilt from the retained clients only, recorded in the ledger beside those of the state."""
-    rebuilt = rebuild(system, workers)
-    equal = {label: state[label] == rebuilt[label] for label in state}
-    ledger.append("audit", seed=system.seed, rebuilt_digest=rebuilt, bitwise_equal=equal)
-    return rebuilt
+    system, store = life.system, life.journal.at(FOLDER)
+    life.tell_repeated()
+    rebuilt = rebuild(system, store, life.remembering(workers, whole=False), life.remembering(workers), life.commit)
+    for name in store.sizes():
+        store.erase(name)
+    state = life.record["state_digest"]
+    life.tell("audit", rebuilt_digest=rebuilt, bitwise_equal={label: state[label] == rebuilt[label] for label in state})
+    life.record["rebuilt_digest"] = rebuilt
+    life.record["proved"].append("bitwise")
+    life.commit()

@@ -1,14 +1,18 @@
 """Verifying a finished run in a fresh process: saved state, ledger, erasure, and a rebuild from the retained clients."""
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-from sim.life.saved import open_run, open_system
-from sim.life.system import System
+from sim.life import record as records
+from sim.life.life import Life, open_life
+from sim.life.lock import locked
+from sim.life.replies import Remembering, Replies
+from sim.life.saved import finished_run
 from sim.proof import audit
-from sim.scenario.model import Scenario
 from sim.workers.opening import open_workers
+from strategies.state.store import Folder
 
 
 @dataclass(frozen=True)
@@ -26,43 +30,64 @@ class Finding:
         return self.state == self.rebuilt
 
 
-def verify(run: Path) -> tuple[list[Finding], list[str]]:
+def verify(run: Path, overrides: Sequence[str] = ()) -> tuple[list[Finding], list[str]]:
     """Findings for every strategy and seed, and the traces of forgotten clients that are still in the run folder.
+
+    Where there are traces, nothing is rebuilt, as what is there is not what was proved.
 
     Raises:
         InputError: not a finished run, or its ledger, scenario or state files are damaged.
     """
-    scenario, _, records = open_run(run)
     findings: list[Finding] = []
     traces: list[str] = []
-    for record in records:
-        system = open_system(run, scenario, record)
-        traces += remains(system, record["forgotten"])
-        findings += _rebuilt(scenario, system, record["state_digest"])
+    with locked(run):
+        opened = finished_run(run, overrides)
+        lives = [
+            open_life(run, opened.scenario, seed, opened.ledger, opened.commands, checked=False)
+            for seed in opened.scenario.seeds
+        ]
+        for life in lives:
+            traces += remains(life)
+        for life in lives if not traces else ():
+            records.check(life.journal, life.system, life.record, life.ledger)
+            findings += _rebuilt(life)
     return findings, traces
 
 
-def _rebuilt(scenario: Scenario, system: System, state: dict[str, str]) -> list[Finding]:
-    """Findings on a state that ``open_system`` has just checked against its files."""
-    with open_workers(scenario.workers, scenario.workers.stream, system.settings) as workers:
-        rebuilt = audit.rebuild(system, workers)
+def _rebuilt(life: Life) -> list[Finding]:
+    """Findings on a state that was just checked against its files."""
+    system, state = life.system, life.record["state_digest"]
+    spec = system.scenario.workers
+    with (
+        open_workers(spec, spec.stream, system.settings) as opened,
+        tempfile.TemporaryDirectory(prefix="unmerge-") as scratch,
+    ):
+        workers = Remembering(opened, Replies(Path(scratch), ""), system.refs, whole=False)
+        rebuilt = audit.rebuild(system, Folder(Path(scratch) / "state"), workers, workers)
     return [
         Finding(system.seed, label, strategy.exactness, state[label], rebuilt[label])
         for label, strategy in system.strategies.items()
     ]
 
 
-def remains(system: System, forgotten: list[str]) -> list[str]:
+def remains(life: Life) -> list[str]:
     """Files and entries of forgotten clients that are still in the state folder; there should be none."""
-    names = {quote(client, safe="") for client in forgotten}
-    folders = [kept.folder / "clients" for kept in system.kept.values()]
-    folders += [strategy.folder / "clients" for strategy in system.strategies.values()]
-    paths = sorted(path for folder in folders for path in folder.rglob("*"))
-    files = [str(path) for path in paths if path.is_file() and path.name.rpartition(".")[0] in names]
+    system, forgotten = life.system, life.record["forgotten"]
+    owners = [(kept.store, kept.files_of) for kept in system.kept.values()]
+    owners += [(strategy.store, strategy.files_of) for strategy in system.strategies.values()]
+    files = []
+    for store, files_of in owners:
+        own = {name.rpartition("/")[2].rpartition(".")[0] for client in forgotten for name in files_of(client)}
+        files += [str(store.path(name)) for name in store.sizes() if name.rpartition("/")[2].rpartition(".")[0] in own]
     entries = [
-        f"{kept.folder / 'members.json'}: {client}"
+        f"{kept.store.path('members.json')}: {client}"
         for kept in system.kept.values()
         for client in forgotten
         if client in kept.members
     ]
-    return files + entries
+    examples = system.population.examples
+    return (
+        files
+        + entries
+        + [f"{life.journal.path(records.POPULATION)}: {client}" for client in forgotten if client in examples]
+    )

@@ -220,6 +220,7 @@ before → after</th></tr></thead>
 
 <dl>
 <dt>seeds</dt><dd>{{ run.seeds | join(", ") }}</dd>
+{% if run.notes %}<dt>missing</dt><dd>{% for line in run.notes %}{{ line }}<br>{% endfor %}</dd>{% endif %}
 {% if run.data %}<dt>data</dt><dd>{{ run.data | join(" ") }}</dd>{% endif %}
 
 <dt>duration</dt><dd>{{ "{:,.0f}".format(run.seconds) }} s</dd>

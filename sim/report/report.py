@@ -18,6 +18,7 @@ from clients.exact.files import write_whole
 from sim.report import gap as report_unlearning
 from sim.report.figures import PALETTE, RETRAIN, Series, draw
 from sim.report.gap import Unlearning
+from sim.report.notes import notes
 from sim.report.page import PAGE
 from sim.terminal import human_bytes
 
@@ -118,6 +119,13 @@ class Summary(BaseModel):
     spread: dict[str, Accuracy] = {}
     unlearning: dict[str, Unlearning] = {}
     unlearning_spread: dict[str, Unlearning] = {}
+    missing: dict[str, dict[str, dict[str, str]]] = {}
+    gone: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """Who is missing and why, and whose data are gone."""
+        return notes(self.missing, self.gone)
 
 
 @dataclass(frozen=True)

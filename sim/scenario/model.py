@@ -13,10 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from clients.data.population import Population
 from clients.data.specs import FAMILIES, DataSpec, FictionData
 from clients.exact import digest
 from clients.settings import ModelSpec, Settings, TuningSpec
 from clients.strict import Strict
+from sim.scenario.stream import StreamSpec, resolved
 from sim.scenario.workers import WorkersSpec
 from strategies.registry import DEFAULT, REGISTRY, RETRAINED, strategy_of
 from strategies.strategy import Parameters, parameters_of
@@ -67,24 +69,6 @@ class StrategySpec(Strict):
             for name, strategy in REGISTRY.items()
         ]
         return {"anyOf": [{"enum": list(REGISTRY)}, {"pattern": ":"}, *named]}
-
-
-class ReleaseSpec(Strict):
-    """When models are published again: requests wait for it and are carried out together."""
-
-    every: int = Field(1, ge=1, description="requests per release")
-
-
-class StreamSpec(Strict):
-    """Deletion requests in simulated time."""
-
-    order: Literal["uniform"] = "uniform"
-    join: int | None = Field(None, ge=1, description="clients who join, drawn at random; default: all but the unseen")
-    unseen: int = Field(0, ge=0, description="clients who never join and are evaluated under what anybody is served")
-    requests: int | None = Field(None, ge=0, description="default: a quarter of the clients")
-    days: float = Field(365.0, gt=0, description="simulated time over which requests arrive")
-    evaluate_after: tuple[int, ...] | None = Field(None, description="numbers of requests; default: all of them")
-    release: ReleaseSpec = Field(default_factory=ReleaseSpec)
 
 
 class ReportSpec(Strict):
@@ -139,32 +123,18 @@ class Scenario(Strict):
         """The stream with its defaults filled in and checked against the number of clients."""
         if "data" not in info.data:  # already an error of its own
             return stream
-        every, everybody = stream.release.every, info.data["data"].clients
-        clients = everybody - stream.unseen if stream.join is None else stream.join
-        if not 0 < clients <= everybody - stream.unseen:
-            raise ValueError(
-                f"stream.join: {clients} who join and {stream.unseen} unseen make {clients + stream.unseen}, "
-                f"but data.clients is {everybody}"
-            )
-        requests = stream.requests
-        requests = clients // 4 if requests is None else requests
-        if requests > clients:
-            raise ValueError(f"stream.requests: {requests} requests, but only {clients} clients join; at most {clients}")
-        after = stream.evaluate_after if stream.evaluate_after is not None else (requests,) * (requests > 0)
-        for count in after:
-            if not 0 < count <= requests:
-                raise ValueError(f"stream.evaluate_after: {count} is not between 1 and stream.requests = {requests}")
-            if count % every and count != requests:
-                raise ValueError(
-                    f"stream.evaluate_after: after {count} requests nothing has been published since "
-                    f"{count - count % every}, because stream.release.every = {every}; use multiples of it"
-                )
-        return stream.model_copy(update={"join": clients, "requests": requests, "evaluate_after": tuple(sorted(set(after)))})
+        return resolved(stream, info.data["data"].clients)
 
-    def settings(self, seed: int) -> Settings:
-        """What clients need to know, for one of the seeds."""
+    def settings(self, seed: int, population: Population | None = None) -> Settings:
+        """What clients need to know, for one of the seeds.
+
+        Args:
+            population: as it was written down; None for data that are read for the first time.
+        """
         device: Literal["cpu", "cuda"] = "cuda" if self.workers.gpus else "cpu"
-        return Settings(data=self.data, model=self.model, tuning=self.tuning, seed=seed, device=device)
+        return Settings(
+            data=self.data, model=self.model, tuning=self.tuning, seed=seed, device=device, population=population
+        )
 
     def digest(self) -> str:
         """Digest of everything that decides results, but for where files lie; workers and report decide nothing."""

@@ -1,12 +1,15 @@
 """A pool of Ray actors, here or on a cluster: the base model stays in the actor, shared arrays in Ray's object store.
 
 Each actor has one job running and one waiting. An actor that dies is replaced, and the jobs that were with it are tried
-once more, each alone on an actor, so that a job that kills its worker takes no other job with it.
+once more, each alone on an actor, so that a job that kills its worker takes no other job with it. Where actors die one after
+the other, or Ray itself has gone, waiting is in vain: an error says what to lower.
 """
 
 import logging
 import math
 import os
+import socket
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +23,8 @@ os.environ.setdefault("RAY_enable_metrics_collection", "0")
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray._private import worker as connected
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, OutOfMemoryError, RayActorError, RayError
 
 from clients.errors import InputError
 from clients.jobs import Job, Reply, perform
@@ -30,6 +34,14 @@ from sim.scenario.workers import WorkersSpec
 
 AT_ONCE = 2
 """Jobs with an actor at a time: the next one is there when one ends."""
+DEATHS = 6
+"""Worker processes that die with no answer between them until no more are started."""
+LOOK = 2.0
+"""Seconds between two looks whether Ray is still there."""
+LOWER = "lower workers.count, workers.cohort or tuning.micro_batch"
+FULL = (ObjectStoreFullError, OutOfDiskError)
+DEAD = (RayActorError, OutOfMemoryError)
+"""What a job gets whose worker has died; the second where Ray has killed it, before the system would."""
 
 
 @contextmanager
@@ -56,6 +68,60 @@ def ray_instance(spec: WorkersSpec) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class Watch:
+    """Looks now and then whether Ray is still there; calls of it cost nothing in between."""
+
+    def __init__(self, spec: WorkersSpec) -> None:
+        self.spec, self.looked = spec, time.monotonic()
+        address = ray.get_runtime_context().gcs_address
+        self.host, _, self.port = address.rpartition(":")
+        self.deaths = 0
+
+    def __call__(self) -> None:
+        """Raise if waiting for Ray is in vain.
+
+        Raises:
+            InputError: one of its processes has ended, or what is left of the cluster is too small for the workers.
+        """
+        if time.monotonic() - self.looked < LOOK:
+            return
+        started = connected._global_node  # Ray has no public way to ask; there is none if a cluster was joined by ray://
+        dead = [name for name, _ in started.dead_processes()] if started is not None else []
+        if not dead and not self._reached():
+            dead = ["gcs_server"]
+        if dead := [name for name in dead if name in ("raylet", "gcs_server")]:
+            raise InputError(
+                f"workers: Ray has ended ({dead[0]} was killed, as a machine does that runs out of memory or disk); {LOWER}"
+            )
+        _check_fits(self.spec)
+        self.looked = time.monotonic()
+
+    def died(self) -> None:
+        """Count a worker that has died.
+
+        Raises:
+            InputError: too many, one after the other.
+        """
+        self.deaths += 1
+        if self.deaths >= DEATHS:
+            raise InputError(
+                f"workers: {self.deaths} worker processes died one after the other, as they do if memory runs out; {LOWER}"
+            )
+
+    def answered(self) -> None:
+        """A worker lives."""
+        self.deaths = 0
+
+    def _reached(self) -> bool:
+        if not self.host:
+            return True
+        try:
+            socket.create_connection((self.host, int(self.port)), timeout=5).close()
+        except OSError:
+            return False
+        return True
 
 
 def _check_fits(spec: WorkersSpec) -> None:
@@ -98,13 +164,18 @@ class RayWorkers:
     """Jobs over a fixed number of actors."""
 
     def __init__(self, spec: WorkersSpec, settings: Settings) -> None:
+        self.watch = Watch(spec)
         self._new = ray.remote(Worker).options(num_cpus=spec.cpus, num_gpus=spec.gpus).remote
         self.settings = settings
         self.actors = [self._start() for _ in range(spec.count)]
 
     def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
-        """See ``Workers.run``."""
-        refs = {name: ray.put(array) for name, array in shared.items()}
+        """See ``Workers.run``.
+
+        Raises:
+            InputError: Ray has gone, its object store is full, or its workers die one after the other.
+        """
+        refs = {name: _put(array) for name, array in shared.items()}
         new, again = enumerate(jobs), deque[tuple[int, Job]]()
         flying: dict[Any, Flight] = {}
         while True:
@@ -117,11 +188,16 @@ class RayWorkers:
                     flying[ref] = flight
             if not flying:
                 return
-            (ref,), _ = ray.wait(list(flying), num_returns=1)
-            flight = flying.pop(ref)
+            done: list[Any] = []
+            while not done:
+                done, _ = ray.wait(list(flying), num_returns=1, timeout=1)
+                self.watch()
+            flight = flying.pop(ref := done.pop())
             try:
                 reply = ray.get(ref)
-            except RayActorError as error:
+                self.watch.answered()
+            except DEAD as error:
+                self.watch.died()
                 again.extend(self._replace(flight, flying))
                 if flight.again:
                     reply = _failed(flight.job, error)
@@ -168,9 +244,22 @@ class RayWorkers:
             ray.kill(actor)
 
 
+def _put(array: np.ndarray) -> Any:
+    try:
+        return ray.put(array)
+    except FULL as error:
+        raise InputError(
+            f"workers: Ray's object store has no room for {array.nbytes:,} bytes more, in memory (/dev/shm) or on disk "
+            f"(/tmp/ray); {LOWER}"
+        ) from error
+
+
 def _failed(job: Job, error: Exception) -> Reply:
     cause = getattr(error, "cause", None) or error  # an exception in the actor, without Ray's traceback
-    return Reply(job.clients, error=f"worker: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}")
+    said = f"worker: {type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+    return Reply(
+        job.clients, error=f"{said} (if it is memory or disk: {LOWER})" if isinstance(cause, (*DEAD, *FULL)) else said
+    )
 
 
 @contextmanager

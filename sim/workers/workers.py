@@ -60,7 +60,10 @@ def job_bytes(job: Job, shared: Mapping[str, np.ndarray]) -> int:
 
 
 def reply_bytes(reply: Reply, wants: Iterable[Wanted] | None = None) -> int:
-    """Bytes that a client sends back: its arrays (of a tune job, those wanted) and its facts as JSON."""
+    """Bytes that a client sends back: its arrays (of a tune job, those wanted) and its facts as JSON.
+
+    The seconds that it took are counted as ``0.0``, however many digits they have: prices are the same in every run.
+    """
     keys = None if wants is None else {each.key for each in wants}
     sent = [array.nbytes for name, array in reply.arrays.items() if keys is None or name.partition("/")[0] in keys]
-    return sum(sent) + len(json.dumps(reply.facts))
+    return sum(sent) + len(json.dumps(reply.facts | {"seconds": 0.0}))

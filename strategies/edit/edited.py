@@ -1,31 +1,29 @@
 """What the approximate strategies share: one central model that is edited, not trained again, when somebody leaves.
 
 θ_c is trained once on everybody's pooled data, as in ``central``. At a release it becomes θ_c + edit, made with the data of
-those who leave (still there at that moment) and, in some strategies, of those who stay. The model then still follows from
+those who leave (still there at that moment) and, in some strategies, of those who stay. Where only examples of a member
+leave, the edit is made with exactly these, and its other data are among those of who stay. The model then still follows from
 having met the forgotten, and from the order in which they left: never exact, and no audit will find it equal to a rebuild.
-What is kept is the model alone. Where nobody is left, nothing is worth keeping, and the base model is served.
+What is kept is the model alone. Where nobody is left, nothing is worth keeping, and the base model is served. Where somebody
+is new, or came back with other data, the central model is trained again.
 
-An edit must not be made twice. So a new model is written beside the old one, and which file is the model stands in
-``chosen.json``, with the members that it knows: killed at any moment, a run goes on with the old model and the old members,
-or with the new ones.
+An edit must not be made twice: ``chosen`` holds the members that the model knows, with the digests of their data, and is
+committed together with the model.
 """
 
-import itertools
-import json
 from abc import abstractmethod
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from clients.errors import InputError
 from clients.jobs import train_job
 from clients.work.pooled import Training
 from clients.work.served import BASE, Masked, Served
 from strategies.retrain.central import CentralParameters, train_centrally
 from strategies.state.kept import Kept
-from strategies.strategy import CHOSEN, MERGED, Ask, Deletion, Exactness, Strategy
+from strategies.strategy import MERGED, Ask, Deletion, Exactness, Strategy
 
 
 class EditedParameters(CentralParameters):
@@ -41,33 +39,27 @@ E = TypeVar("E", bound=EditedParameters)
 
 
 class Edited(Strategy[E]):
-    """Serves one edited model to everybody.
-
-    Attributes:
-        stems: by name of a vector that the model is made of, the stem of its file.
-    """
+    """Serves one edited model to everybody."""
 
     exactness: ClassVar[Exactness] = "approximate"
     deletion: ClassVar[Deletion] = "edit"
 
-    def __init__(self, parameters: E, seed: int, folder: Path) -> None:
-        super().__init__(parameters, seed, folder)
-        self.stems: dict[str, str] = {}
-
     @abstractmethod
     def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
-        """What is added to the model, fp32 [d], when these clients leave and at least one stays."""
+        """What is added to the model, fp32 [d], when these leave and at least one client stays.
+
+        Args:
+            leavers: clients, and names that stand for examples of members (``kept.changed``).
+        """
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        members = sorted(kept.members)
-        known = self.chosen.get("members", [])
-        leavers = [client for client in known if client not in kept.members]
-        if not members:
-            self.stems, self.chosen = {}, {}
-        elif not set(members) <= set(known):  # the first release, or somebody is new
-            self.stems, self.chosen = {}, {}
+        members, known = kept.digests(), self.chosen.get("members", {})
+        if not members or any(is_new(kept, client, known) for client in members):
+            for name in self.vectors():
+                self.erase_vector(name)
+            self.chosen = {}
             train_centrally(self, kept, ask, self.parameters)
-        elif leavers:
+        elif leavers := left(kept, known):
             self.apply(self.edit(kept, ask, leavers))
         self.chosen["members"] = members
 
@@ -78,37 +70,16 @@ class Edited(Strategy[E]):
     def serve(self, kept: Kept, client: str) -> Served:
         return Masked(MERGED) if kept.members else BASE
 
-    def keep_merged(self, vector: np.ndarray) -> None:
-        self.keep_beside(MERGED, vector)
 
-    def keep_beside(self, name: str, vector: np.ndarray) -> None:
-        """Store a part of the model in a new file; the old one stays until ``save``."""
-        stems = (f"{name}-{number}" for number in itertools.count())
-        there = super().vectors()
-        stem = next(stem for stem in stems if stem not in there)
-        self.keep_vector(stem, vector)
-        self.stems = self.stems | {name: stem}
+def is_new(kept: Kept, client: str, known: Mapping[str, str]) -> bool:
+    """Whether a member has data that a model of the known ones, by digest, has not met."""
+    return client not in known or (client not in kept.changed and known[client] != kept.digests([client])[client])
 
-    def vectors(self) -> list[str]:
-        return sorted(self.stems)
 
-    def save(self) -> None:
-        """Write ``chosen.json``, and delete the vectors that it no longer names."""
-        facts = self.chosen | {"files": self.stems}
-        self.store.write(CHOSEN, json.dumps(facts, indent=1, sort_keys=True).encode())
-        for stem in super().vectors():
-            if stem not in self.stems.values():
-                self.store.erase(super()._vector_file(stem))
-
-    def load(self) -> None:
-        super().load()
-        try:
-            self.stems = self.chosen.pop("files")
-        except KeyError as error:
-            raise InputError(f"{self.folder / CHOSEN}: names no files of the model") from error
-
-    def _vector_file(self, name: str) -> str:
-        return super()._vector_file(self.stems.get(name, name))
+def left(kept: Kept, known: Collection[str]) -> list[str]:
+    """Of clients that a model knows, who has left, and the names that stand for examples that have left."""
+    gone = [client for client in sorted(known) if client not in kept.members]
+    return gone + [kept.changed[client] for client in sorted(known) if client in kept.changed]
 
 
 def trained(kept: Kept, ask: Ask, training: Training) -> np.ndarray:

@@ -9,7 +9,8 @@ When clients leave, f_lin(x; Δ + τ) is tuned on their training data in ``edit_
 chosen as in ``negmerge``: of linspace(0, 1, 21) the one under which the leavers score lowest while the members keep 95 %.
 
 Over several releases tuning starts at the displacement that is served, not at θ_c: what is negated is then what the served
-model would learn of the leavers. Kept are θ_c and, once somebody has left, Δ. Where somebody is new, θ_c is trained again.
+model would learn of the leavers. Kept are θ_c and, once somebody has left, Δ. Where somebody is new, θ_c is trained again
+and Δ is gone.
 
 Deviations: logits are linear, not what comes out of an image encoder before its embedding is normalised; θ_c is the
 model tuned on everybody, where the paper has the pretrained one; the members' own data are the control. A pass in
@@ -54,7 +55,7 @@ class LinearNegation(Edited[LinearNegationParameters]):
 
     def apply(self, edit: np.ndarray) -> None:
         name = self._displacement()
-        self.keep_beside(DISPLACEMENT, edit if name is None else self.vector(name) + edit)
+        self.keep_vector(DISPLACEMENT, edit if name is None else self.vector(name) + edit)
 
     def serve(self, kept: Kept, client: str) -> Served:
         displacement = self._displacement()
@@ -64,4 +65,4 @@ class LinearNegation(Edited[LinearNegationParameters]):
 
     def _displacement(self) -> str | None:
         """Its name, if nobody has left yet None."""
-        return DISPLACEMENT if DISPLACEMENT in self.stems else None
+        return DISPLACEMENT if self.store.has(self._vector_file(DISPLACEMENT)) else None

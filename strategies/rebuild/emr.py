@@ -59,11 +59,6 @@ def masks_and_scales(rows: Sequence[Row], unified: np.ndarray) -> list[tuple[np.
     return [(mask, float(scale)) for mask, scale in zip(packed, scales, strict=True)]
 
 
-def _key(name: str) -> str:
-    """A mask's name without its folder: what its scale is recorded under."""
-    return name.rpartition("/")[2]
-
-
 def _batches(names: list[str]) -> list[list[str]]:
     return [names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)]
 
@@ -85,7 +80,7 @@ class Emr(MaskEach[EmrParameters]):
                 found = masks_and_scales([rows[name] for name in names], unified)
                 for name, (packed, scale) in zip(names, found, strict=True):
                     self.keep_mask(name, packed)
-                    scales[_key(name)] = scale
+                    scales[name] = scale
         self.chosen["scales"] = scales
 
     def serve(self, kept: Kept, client: str) -> Served:
@@ -95,4 +90,4 @@ class Emr(MaskEach[EmrParameters]):
         if client not in kept.members:
             return Masked(MERGED, scale=math.fsum(scales.values()) / len(scales))
         name = self.mask_of(client)
-        return Masked(MERGED, scale=scales[_key(name)], mask=self.mask(name))
+        return Masked(MERGED, scale=scales[name], mask=self.mask(name))

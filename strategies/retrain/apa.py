@@ -8,7 +8,9 @@ t:
 and anybody else θ0 + the plain mean of the τ_k. A cluster is a hash of the client's name, or by ``anchor`` the public point
 that its own data are nearest to (``clients.work.anchors``). Forget u: u's cluster alone is trained again from θ0 without u,
 and everybody's score of that one vector is taken again; no other vector, score or cluster follows from u. Expected price:
-T/K clients trained on, T evaluations. Storage K vectors, and T·K scores as JSON.
+T/K clients trained on, T evaluations. A client who joins, or some of whose examples leave, costs its cluster (by anchor it
+is asked again for the nearest, which may be another), and one score under each other vector. Storage K vectors, and T·K
+scores as JSON.
 
 The paper was not at hand: we follow its idea as its abstract tells it, with these deviations at least. Ours is for any
 model, not for recommendation by an LLM; what is trained is whatever ``model.tune`` says, an adapter where ``model.lora`` is
@@ -37,7 +39,8 @@ from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 from strategies.work import Work, pool
 
-Groups = dict[str, list[str]]
+Groups = dict[str, dict[str, str]]
+"""The members of each cluster, with the digests of their data."""
 
 
 class ApaParameters(Parameters):
@@ -60,13 +63,15 @@ class Apa(Strategy[ApaParameters]):
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         old: Groups = self.chosen.get("clusters", {})
-        new = grouped(self._numbers(kept, ask, old))
+        known = _unchanged(kept, old)
+        groups = grouped(self._numbers(kept, ask, known))
+        new = {name: kept.digests(group) for name, group in groups.items()}
         stale = {name for name in {*old, *new} if old.get(name) != new.get(name)}
         for name in stale:
             self.erase_vector(name)
-        self._train(kept, ask, {name: new[name] for name in sorted(stale & new.keys())})
-        known = self.chosen.get("scores", {})
-        scores = {t: {name: s for name, s in known.get(t, {}).items() if name not in stale} for t in sorted(kept.members)}
+        self._train(kept, ask, {name: groups[name] for name in sorted(stale & new.keys())})
+        told = {client: self.chosen["scores"][client] for client in known}
+        scores = {t: {name: s for name, s in told.get(t, {}).items() if name not in stale} for t in sorted(kept.members)}
         self._score(kept, ask, scores, sorted(new))
         self.chosen = {"clusters": new, "scores": scores}
 
@@ -90,20 +95,20 @@ class Apa(Strategy[ApaParameters]):
         scored = sum(len(changed) if client in known else len(new) for client in after)
         return sum((pool(p.steps, p.batch, len(new[name])) for name in changed), Work(evaluations=scored))
 
-    def _numbers(self, kept: Kept, ask: Ask, old: Groups) -> dict[str, int]:
-        """The number of every member's cluster; by anchor, those who are new are asked for theirs."""
+    def _numbers(self, kept: Kept, ask: Ask, known: Mapping[str, int]) -> dict[str, int]:
+        """The number of every member's cluster; by anchor, those of whom none is known are asked for theirs."""
         count, members = self.parameters.clusters, sorted(kept.members)
         if self.parameters.by == "hash":
             return {client: number(client, count, self.seed) for client in members}
-        known = {client: int(name.rpartition("-")[2]) for name, group in old.items() for client in group}
-        unknown = [client for client in members if client not in known]
+        found = dict(known)
+        unknown = [client for client in members if client not in found]
         for index, reply in ask(kept, [assign_job(chunk, count) for chunk in chunks(unknown)]) if unknown else ():
             for client in chunks(unknown)[index]:
-                found = reply.facts.get("anchors", {}).get(client)
-                if not placed(found, count):
-                    raise InputError(f"client {client}: says that {found!r} is the anchor it is nearest to, of {count}")
-                known[client] = found
-        return {client: known[client] for client in members}
+                said = reply.facts.get("anchors", {}).get(client)
+                if not placed(said, count):
+                    raise InputError(f"client {client}: says that {said!r} is the anchor it is nearest to, of {count}")
+                found[client] = said
+        return found
 
     def _train(self, kept: Kept, ask: Ask, groups: Mapping[str, Sequence[str]]) -> None:
         """Train the vectors of these clusters."""
@@ -122,6 +127,17 @@ class Apa(Strategy[ApaParameters]):
         for index, reply in ask(kept, jobs) if jobs else ():
             for (client, name), row in zip(pairs[index], reply.facts["scores"], strict=True):
                 scores[client][name] = row[0]
+
+
+def _unchanged(kept: Kept, old: Groups) -> dict[str, int]:
+    """The number of the cluster of every member who was there before, with the same data."""
+    now = kept.digests()
+    return {
+        client: int(name.rpartition("-")[2])
+        for name, group in old.items()
+        for client, told in group.items()
+        if now.get(client) == told
+    }
 
 
 def softmax(scores: Sequence[float], temperature: float) -> list[float]:

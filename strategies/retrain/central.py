@@ -28,7 +28,7 @@ class Central(Strategy[CentralParameters]):
     deletion: ClassVar[Deletion] = "retrain"
 
     def localize(self, kept: Kept, ask: Ask) -> None:
-        members = sorted(kept.members)
+        members = kept.digests()
         if members != self.chosen.get("members"):
             self.erase_vector(MERGED)
             train_centrally(self, kept, ask, self.parameters)

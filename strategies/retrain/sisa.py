@@ -3,8 +3,8 @@
 Clients lie in S shards, and inside a shard in R slices, by hashes of their names, so that nobody's place depends on others.
 A shard's model is trained slice by slice: stage r takes ``steps`` steps on slices 1 … r together, from the checkpoint of
 stage r − 1 (θ0 at first), and its task vector is kept as the next checkpoint. Everybody is served the mean of the shard
-models' probabilities, or their vote. Forget u: its shard is trained again from the checkpoint before u's slice; its
-price is those steps.
+models' probabilities, or their vote. Forget u, or some of its examples, or let u join: its shard is trained again from the
+checkpoint before u's slice; its price is those steps.
 
 Deviations: what is sharded are clients, not examples; Adam starts anew at each stage, as a checkpoint holds parameters only;
 steps per stage are fixed, so a stage does not take longer the more slices it has; aggregation is by mean probability unless
@@ -12,7 +12,7 @@ steps per stage are fixed, so a stage does not take longer the more slices it ha
 voted on. Storage S·R vectors. A stage whose slice is empty is left out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -28,6 +28,8 @@ from strategies.strategy import Ask, Deletion, Parameters, Strategy
 from strategies.work import Work, pool
 
 Slices = list[list[str]]
+Seen = Sequence[Mapping[str, str]]
+"""The members of each slice, with the digests of their data."""
 
 
 class SisaParameters(Parameters):
@@ -49,8 +51,10 @@ class Sisa(Strategy[SisaParameters]):
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         p = self.parameters
-        old, new = self.chosen.get("shards", [[[]] * p.slices] * p.shards), self.slices_of(kept.members)
-        first = [_first_change(before, after) for before, after in zip(old, new, strict=True)]
+        new = self.slices_of(kept.members)
+        seen = [[kept.digests(members) for members in slices] for slices in new]
+        old = self.chosen.get("shards", [[{}] * p.slices] * p.shards)
+        first = [_first_change(before, after) for before, after in zip(old, seen, strict=True)]
         for shard in range(p.shards):
             for stage in range(first[shard], p.slices):
                 self.erase_vector(checkpoint(shard, stage))
@@ -65,7 +69,7 @@ class Sisa(Strategy[SisaParameters]):
                 shard, start, vector = due[index], starts[index], reply.arrays["vector"]
                 before = self.vector(checkpoint(shard, start)) if start is not None else 0
                 self.keep_vector(checkpoint(shard, stage), before + vector)
-        self.chosen["shards"] = new
+        self.chosen["shards"] = seen
 
     def serve(self, kept: Kept, client: str) -> Served:
         last = [(shard, _last(slices)) for shard, slices in enumerate(self.chosen.get("shards", []))]
@@ -99,11 +103,11 @@ def checkpoint(shard: int, stage: int) -> str:
     return f"shard-{shard}-stage-{stage}"
 
 
-def _first_change(before: Slices, after: Slices) -> int:
-    """The first slice whose members are others now; the number of slices if none is."""
+def _first_change(before: Seen | Slices, after: Seen | Slices) -> int:
+    """The first slice whose members, or data, are others now; the number of slices if none is."""
     return next((i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new), len(after))
 
 
-def _last(slices: Slices) -> int | None:
+def _last(slices: Sequence[Collection[str]]) -> int | None:
     """The last slice that somebody is in: its stage's checkpoint is the shard's model so far."""
     return max((stage for stage, members in enumerate(slices) if members), default=None)

@@ -4,11 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from safetensors.numpy import save
 
 from clients.exact import digest
-from clients.exact.exact_sum import BLOCK, read_safetensors
-from clients.exact.files import write_whole
+from clients.exact.exact_sum import BLOCK
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.layout import Layout, Shape
@@ -88,10 +86,10 @@ class Gram(Whole):
         return clusters.spectral(members, self.matrix(members), count, self.kept.seed)
 
     def save(self) -> None:
-        write_whole(self.path, save({"gram": self.matrix(sorted(self.kept.members))}))
+        self.write({"gram": self.matrix(sorted(self.kept.members))})
 
     def load(self) -> None:
-        matrix, clients = read_safetensors(self.path)["gram"], sorted(self.kept.members)
+        matrix, clients = self.read()["gram"], sorted(self.kept.members)
         self.products = {(a, b): float(matrix[i, j]) for i, a in enumerate(clients) for j, b in enumerate(clients) if a <= b}
 
     def digest(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from clients.work.contributions import Wanted
 from strategies.state import checking, clusters
 from strategies.state.layout import Shape
-from strategies.state.part import Part, damaged
+from strategies.state.part import MEMBERS, Part, damaged
 
 FACT = "anchors"
 """Where members hold the numbers: by how many anchors there are, as text."""
@@ -44,7 +44,7 @@ class Anchors(Part):
         for client, member in self.kept.members.items():
             numbers = member.get(FACT)
             if not isinstance(numbers, dict) or not checking.placed(numbers.get(str(self.count)), self.count):
-                raise damaged(self.kept.folder / "members.json", f"{client} lies at no anchor of {self.count}")
+                raise damaged(self.kept.store.path(MEMBERS), f"{client} lies at no anchor of {self.count}")
 
     def digest(self) -> dict[str, Any]:
         return {FACT: {client: [self.number(client)] for client in sorted(self.kept.members)}}

@@ -17,12 +17,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import save
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import MOST_VECTORS, from_grid, read_safetensors, to_grid
-from clients.exact.files import write_whole
+from clients.exact.exact_sum import MOST_VECTORS, from_grid, to_grid
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.anchors import Anchors
@@ -139,18 +137,18 @@ class ClusterSums(Whole):
         present = sorted(self.totals)
         counts = np.array([[k, self.counts[k]] for k in present], dtype=np.int64).reshape(-1, 2)
         totals = {str(k): self.totals[k].astype(self.stored(self.counts[k]), copy=False) for k in present}
-        write_whole(self.path, save(totals | {"counts": counts}))
+        self.write(totals | {"counts": counts})
 
     def load(self) -> None:
-        arrays = read_safetensors(self.path)
+        arrays, path = self.read(), self.kept.store.path(self.file)
         counts = arrays.pop("counts", np.zeros((0, 2), dtype=np.int64))
         if counts.ndim == 2 and counts.shape[1] == 2:
             self.counts = {int(k): int(count) for k, count in counts}
         expected = {str(k): ((self.kept.size,), self.stored(count)) for k, count in self.counts.items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
-            raise InputError(f"{self.path}: not the sums of {self.name} over {self.kept.size} parameters")
+            raise InputError(f"{path}: not the sums of {self.name} over {self.kept.size} parameters")
         if sum(self.counts.values()) != len(self.kept.members):
-            raise damaged(self.path, f"its sums are not of {len(self.kept.members)} vectors")
+            raise damaged(path, f"its sums are not of {len(self.kept.members)} vectors")
         self.totals = {int(k): array.astype(self.dtype) for k, array in arrays.items()}
 
     def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:

@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from safetensors.numpy import save
 
-from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import GRID_BITS, read_safetensors
-from clients.exact.files import write_whole
+from clients.exact.exact_sum import GRID_BITS
 from clients.work.contributions import Wanted, text_of
 from strategies.state.layout import Layout, Shape
 from strategies.state.part import Own, Part, Whole, damaged
@@ -52,19 +49,17 @@ class Masks(Own):
 
     def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
         (packed,) = sent.values()
-        write_whole(self.path(client), packed.tobytes())
+        self.kept.store.write(self.file(client), packed.tobytes())
 
     def read(self, client: str) -> np.ndarray:
         """A client's packed mask; InputError if its file is missing or has the wrong length."""
         if self.kept.imagined:
             return super().read(client)
-        path, bytes_ = self.path(client), self.kept.layout.mask_bytes
-        try:
-            packed = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error})") from error
+        name, bytes_ = self.file(client), self.kept.layout.mask_bytes
+        packed = np.frombuffer(self.kept.store.read(name), dtype=np.uint8)
         if packed.size != bytes_:
-            raise damaged(path, f"{packed.size} bytes, a mask of {self.kept.size} parameters has {bytes_}")
+            reason = f"{packed.size} bytes, a mask of {self.kept.size} parameters has {bytes_}"
+            raise damaged(self.kept.store.path(name), reason)
         return packed
 
     def bytes(self, size: Layout, members: tuple[str, ...]) -> int:
@@ -111,10 +106,10 @@ class Counts(Whole):
         return (shares / 2.0**GRID_BITS).astype(np.float32)
 
     def save(self) -> None:
-        write_whole(self.path, save({"counts": self.counts}))
+        self.write({"counts": self.counts})
 
     def load(self) -> None:
-        self.counts = read_safetensors(self.path)["counts"].copy()
+        self.counts = self.read()["counts"].copy()
 
     def digest(self) -> dict[str, str]:
         return {self.name: digest.of_array(self.counts)}

@@ -9,25 +9,27 @@ A strategy *declares* parts (``Masks(0.5)``); ``Kept`` opens each once, and give
 ``kept[Masks(0.5)].read(client)``. Parts are equal if their kind and name are; a name holds all values of the declaration.
 
     kept-RULE/NAME.safetensors              a summed part
-    kept-RULE/clients/NAME/CLIENT.SUFFIX    an own part: one file per client, and nothing else in that folder
+    kept-RULE/clients/NAME/CLIENT.SUFFIX    an own part: one file per client, called by a digest of its name
+
+Files are reached through the store of ``kept`` alone, by their names in it (``strategies.state.store``).
 """
 
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
-from urllib.parse import quote
 
 import numpy as np
-from safetensors.numpy import save
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.exact_sum import read_safetensors
-from clients.exact.files import write_whole
 from clients.jobs import Reply
 from clients.work.contributions import Wanted
 from strategies.state.layout import Layout, Shape, safetensors_bytes
+from strategies.state.store import Store, called, read_arrays, write_arrays
+
+MEMBERS = "members.json"
+"""The file that holds who is a member."""
 
 P = TypeVar("P", bound="Part")
 
@@ -35,7 +37,7 @@ P = TypeVar("P", bound="Part")
 class Holder(Protocol):
     """What a part sees of the state that it belongs to (``Kept``)."""
 
-    folder: Path
+    store: Store
     layout: Layout
     seed: int
     size: int
@@ -87,6 +89,12 @@ class Part:
         """Parts that have to be there as long as clients join; ``Kept.seal`` lets go of them."""
         return ()
 
+    @property
+    def joins_late(self) -> bool:
+        """Whether joining, or exchanging examples, after learning has ended takes deriving everybody again: it, or a part
+        that it needs, reads something of all others to take a client in (``needs_to_join``)."""
+        return bool(self.needs_to_join()) or any(need.joins_late for need in self.needs())
+
     # -- joining and leaving --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -124,12 +132,12 @@ class Part:
             InputError: a file is missing, damaged or of another model.
         """
 
-    def files(self) -> list[Path]:
-        """The files that hold it."""
+    def files(self) -> list[str]:
+        """Names of the files that hold it, or will once it is saved."""
         return []
 
-    def files_of(self, client: str) -> list[Path]:
-        """The files that hold something of one client alone."""
+    def files_of(self, client: str) -> list[str]:
+        """Names of the files that hold something of one client alone."""
         return []
 
     def digest(self) -> dict[str, Any]:
@@ -166,18 +174,27 @@ class Whole(Part):
     """A part that is one safetensors file, called as the part is."""
 
     @property
-    def path(self) -> Path:
-        return self.kept.folder / f"{self.name}.safetensors"
+    def file(self) -> str:
+        """The file's name."""
+        return f"{self.name}.safetensors"
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Store its arrays in the place of the old ones."""
+        write_arrays(self.kept.store, self.file, arrays)
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Its stored arrays; InputError if the file is missing or damaged."""
+        return read_arrays(self.kept.store, self.file)
 
     def drop(self) -> None:
-        self.path.unlink(missing_ok=True)
+        self.kept.store.erase(self.file)
 
-    def files(self) -> list[Path]:
-        return [self.path] if self.path.exists() else []
+    def files(self) -> list[str]:
+        return [self.file]
 
 
 class Own(Part):
-    """A part that is a file per client, in a folder of its own.
+    """A part that is a file per client.
 
     Attributes:
         suffix: of the files; safetensors with one array, ``value``, unless a subclass has it otherwise.
@@ -185,43 +202,37 @@ class Own(Part):
 
     suffix: ClassVar[str] = ".safetensors"
 
-    @property
-    def folder(self) -> Path:
-        return self.kept.folder / "clients" / self.name
-
-    def path(self, client: str) -> Path:
-        """Where a client's file lies."""
-        return self.folder / (quote(client, safe="") + self.suffix)
+    def file(self, client: str) -> str:
+        """The name of a client's file."""
+        return f"clients/{self.name}/{called(client)}{self.suffix}"
 
     def write(self, client: str, value: np.ndarray) -> None:
         """Store a client's array."""
-        write_whole(self.path(client), save({"value": np.ascontiguousarray(value)}))
+        write_arrays(self.kept.store, self.file(client), {"value": value})
 
     def read(self, client: str) -> np.ndarray:
         """A client's array; InputError if its file is missing or damaged. In a dry run, zeros."""
         if self.kept.imagined:
             shape, dtype = self.shape(self.kept.layout)
             return np.zeros(shape, dtype)
-        return read_safetensors(self.path(client))["value"]
+        return read_arrays(self.kept.store, self.file(client))["value"]
 
     def shape(self, size: Layout) -> tuple[tuple[int, ...], type[np.generic]]:
         """Shape and type of a client's array."""
         raise NotImplementedError
 
     def erase(self, client: str) -> None:
-        self.path(client).unlink(missing_ok=True)
+        self.kept.store.erase(self.file(client))
 
     def drop(self) -> None:
-        for path in self.files():
-            path.unlink()
-        if self.folder.exists():
-            self.folder.rmdir()
+        for name in self.files():
+            self.kept.store.erase(name)
 
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob("*"))
+    def files(self) -> list[str]:
+        return sorted(self.file(client) for client in self.kept.members)
 
-    def files_of(self, client: str) -> list[Path]:
-        return [self.path(client)]
+    def files_of(self, client: str) -> list[str]:
+        return [self.file(client)]
 
     def digest(self) -> dict[str, Any]:
         return {self.name: [digest.of_array(self.read(client)) for client in sorted(self.kept.members)]}

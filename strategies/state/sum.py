@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from clients.exact.exact_sum import ExactSum
-from clients.exact.files import write_whole
 from clients.jobs import Reply
 from clients.work.contributions import SUM, Wanted
 from strategies.state.layout import Layout, Shape
@@ -42,13 +41,14 @@ class Sum(Whole):
         return self.total.mean()
 
     def save(self) -> None:
-        write_whole(self.path, self.total.to_bytes())
+        self.kept.store.write(self.file, self.total.to_bytes())
 
     def load(self) -> None:
-        self.total = ExactSum.load(self.path)
+        path = self.kept.store.path(self.file)
+        self.total = ExactSum.load(path)
         size, count, members = self.total.total.size, self.total.count, len(self.kept.members)
         if (size, count) != (self.kept.size, members):
-            raise damaged(self.path, f"{count} vectors of {size} entries, expected {members} of {self.kept.size}")
+            raise damaged(path, f"{count} vectors of {size} entries, expected {members} of {self.kept.size}")
 
     def digest(self) -> dict[str, str]:
         return {self.name: self.total.digest()}

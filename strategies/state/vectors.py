@@ -33,7 +33,9 @@ class Vectors(Own):
 
     def row(self, client: str) -> Row:
         """A client's vector, mapped into memory."""
-        return self.read(client).__getitem__ if self.kept.imagined else mapped(self.path(client), self.kept.size)
+        if self.kept.imagined:
+            return self.read(client).__getitem__
+        return mapped(self.kept.store.path(self.file(client)), self.kept.size)
 
 
 class EveryVector(Part):
@@ -56,7 +58,8 @@ class EveryVector(Part):
         """Check every vector: no state digest speaks of them."""
         for client, member in self.kept.members.items():
             if not checking.genuine(self.row(client)(slice(None)), member["digest"]):
-                raise damaged(self.kept[Vectors()].path(client), "not the vector that was merged")
+                path = self.kept.store.path(self.kept[Vectors()].file(client))
+                raise damaged(path, "not the vector that was merged")
 
     def digest(self) -> dict[str, Any]:
         return {}

@@ -12,6 +12,7 @@ from test_tuning import plain_loss
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
+from clients.data.source import Referred, ShardRef
 from clients.errors import InputError
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import TuningSpec
@@ -281,3 +282,24 @@ def test_dropout_is_seeded_and_leaves_nothing_behind(site: Site) -> None:
 def dropped(given: torch.Tensor, out: torch.Tensor) -> float:
     """Share of the entries that were not 0 and are now."""
     return float(((out == 0) & (given != 0)).sum() / (given != 0).sum())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_a_pool_of_nothing_is_left_out(site: Site, decay: float) -> None:
+    """Where the examples that left are no training data there is nothing to climb, to relabel or to find salient."""
+    source = Referred(site.source, {"left": ShardRef(client="u2", only=frozenset())})
+    start = np.full(site.model.layout.size, 0.01, dtype=np.float32)
+
+    def trained(*terms: Term) -> Trained:
+        training = Training(terms=terms, steps=3, batch=4, decay=decay)
+        return train(site.model, source, training, SPEC, 5, start)
+
+    nothing, stay = Term(clients=("left",), weight=-1.0), Term(clients=STAY)
+    none = trained(nothing)
+    assert (none.loss, none.tokens, none.vector.dtype) == (0.0, 0, np.float32)
+    np.testing.assert_array_equal(none.vector, np.zeros(site.model.layout.size))
+    alone = trained(stay)
+    np.testing.assert_array_equal(trained(nothing, stay).vector, alone.vector)
+    assert alone.vector.any()
+    salient = Training(terms=(nothing, stay), steps=3, batch=4, salient=0.5)
+    assert not train(site.model, source, salient, SPEC, 5, start).vector.any()

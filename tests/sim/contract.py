@@ -6,8 +6,9 @@ from typing import Any
 
 from clients.work.site import open_site
 from sim.life import ledger
-from sim.life.saved import open_run, open_system
-from sim.life.system import System, parts_by_rule
+from sim.life.life import Life, open_life
+from sim.life.saved import SUMMARY, open_run
+from sim.life.system import System, parts_by_rule, read_json
 from sim.plan import needs, work
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.sizes import sizes_of
@@ -37,7 +38,7 @@ def rehearsed(scenario: Scenario) -> Rehearsal:
 
 def plan_is_the_ledger(run: Path, label: str) -> None:
     """What ``plan`` says of a strategy is what its run has taken, to the step and to the byte."""
-    scenario, told, _ = open_run(run)
+    scenario, told = open_run(run).scenario, read_json(run / SUMMARY)
     rehearsal, found = rehearsed(scenario), told["strategies"][label]
     clients, steps = rehearsal.sizes.clients, work.steps_of(rehearsal.strategies[label].rule, scenario.tuning)
     releases = work.releases_of(scenario, clients, rehearsal.seed)
@@ -56,7 +57,7 @@ def plan_is_the_ledger(run: Path, label: str) -> None:
 
 def deletes_exactly(run: Path, label: str) -> None:
     """An exact strategy's state is that of a rebuild without the forgotten; an approximate one says that it is not exact."""
-    _, told, (record, *_) = open_run(run)
+    told, record = read_json(run / SUMMARY), life_of(run).record
     found = told["strategies"][label]
     rebuilt = record["rebuilt_digest"][label]
     assert rebuilt is not None
@@ -95,5 +96,11 @@ def keeps_what_it_declares(run: Path, label: str) -> None:
 
 def opened(run: Path) -> tuple[System, list[str]]:
     """A run's first system as it is saved, and who was forgotten."""
-    scenario, _, (record, *_) = open_run(run)
-    return open_system(run, scenario, record), record["forgotten"]
+    life = life_of(run)
+    return life.system, life.record["forgotten"]
+
+
+def life_of(run: Path, checked: bool = True) -> Life:
+    """The life of a run's first seed, as the last commit left it."""
+    found = open_run(run)
+    return open_life(run, found.scenario, found.scenario.seeds[0], found.ledger, found.commands, checked)

@@ -58,32 +58,33 @@ def test_run_verify_forget_and_a_forged_state(cache: Path, tmp_path: Path) -> No
     )
     assert json.loads((tmp_path / "runs/tiny/summary.json").read_text()) == summary
 
-    # Everything forged alike: the sum, the record and the ledger agree; only the retained data know better.
+    # Everything forged alike: the sum, the record, the ledger and the summary agree; only the retained data know better.
     forge = """
 import json, sys
 from pathlib import Path
 import numpy as np
+from contract import life_of
 from sim.life.ledger import Ledger
-from sim.life.saved import open_run
-from sim.life.system import build
 from strategies.state.sum import Sum
 run = Path("runs/tiny")
-scenario, _, (record,) = open_run(run)
-system = build(scenario, 7, run / "state/7", load=True)
-system.kept["plain"][Sum()].total.total[0] += 1
-system.save()
-record["state_digest"] = system.digests()
-(run / "state/7/progress.json").write_text(json.dumps(record))
+life = life_of(run)
+life.system.kept["plain"][Sum()].total.total[0] += 1
+life.system.save()
+life.record["state_digest"] = life.system.digests()
+life.commit()
 lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
 (run / "ledger.jsonl").unlink()
 ledger = Ledger(run / "ledger.jsonl")
 for line in lines:
     facts = {k: v for k, v in line.items() if k not in ("n", "event", "previous", "hash")}
     for label, told in facts.get("strategies", {}).items():
-        told["state_digest"] = record["state_digest"][label]
-    ledger.append(line["event"], **facts)
+        told["state_digest"] = life.record["state_digest"][label]
+    ledger.commit(**facts) if line["event"] == "commit" else ledger.append(line["event"], **facts)
+summary = json.loads((run / "summary.json").read_text())
+summary["ledger"] = {"records": ledger.records, "head": ledger.head}
+(run / "summary.json").write_text(json.dumps(summary))
 """
-    environment = os.environ | {"UNMERGE_CACHE": str(cache)}
+    environment = os.environ | {"UNMERGE_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([sys.executable, "-c", forge], cwd=tmp_path, env=environment, check=True, timeout=120)
     caught = unmerge("verify", "runs/tiny", cwd=tmp_path, cache=cache)
     assert caught.returncode == 1

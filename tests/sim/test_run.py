@@ -22,6 +22,7 @@ from sim.life.summary import read_rows
 from sim.run import forget as forget_in
 from sim.run import run_scenario
 from sim.scenario.file import load_scenario
+from strategies.state.store import called
 
 LABELS = ["zero_shot", "local", "average", "sift_masks", "counts", "half", "mask_only", "clamu", "clamu_vectors",
           "clamu_random", "clamu_signs"]  # fmt: skip
@@ -68,11 +69,11 @@ def test_masks_are_one_bit_per_parameter_of_current_clients_only(finished: Path)
     members = json.loads((folder / "members.json").read_text())
     for keep in ("0.5", "1"):
         files = {path.stem: path.stat().st_size for path in (folder / "clients" / f"masks-{keep}").iterdir()}
-        assert files == dict.fromkeys(members, (size + 7) // 8)
+        assert files == dict.fromkeys(map(called, members), (size + 7) // 8)
     site = open_site(tiny().settings(7))
     client = sorted(members)[0]
     tau = tune(site.model, site.shard(client), "sign_fixed", site.settings.tuning, 7, bits.sign_vector(7, size)).vector
-    saved = np.frombuffer((folder / "clients" / "masks-1" / f"{client}.bits").read_bytes(), dtype=np.uint8)
+    saved = np.frombuffer((folder / "clients" / "masks-1" / f"{called(client)}.bits").read_bytes(), dtype=np.uint8)
     np.testing.assert_array_equal(bits.unpack(saved, size), tau != 0)
 
 
@@ -80,10 +81,13 @@ def test_nothing_of_the_forgotten_is_left_in_the_state(finished: Path) -> None:
     forgotten = {record["client"] for record in records_of(finished, "request")}
     assert len(forgotten) == 4
     state = finished / "state" / "7"
-    assert not [path for path in state.rglob("*") if path.name.split(".")[0] in forgotten]
+    assert not [path for path in state.rglob("*") if path.stem in {*forgotten, *map(called, forgotten)}]
     for path in state.rglob("*.json"):
-        if path.name != "progress.json":
+        if path.name not in ("progress.json", "population.json"):
             assert not [client for client in forgotten if f'"{client}"' in path.read_text()], path
+    public = json.loads((state / "population.json").read_text())  # all names, but no examples of the forgotten
+    assert set(public["clients"]) == {f"u{i}" for i in range(8)}
+    assert set(public["examples"]) == set(public["clients"]) - forgotten
 
 
 def test_costs_follow_from_the_deletion_rule(finished: Path) -> None:
@@ -101,10 +105,11 @@ def test_costs_follow_from_the_deletion_rule(finished: Path) -> None:
     }
     for label, (learn, forget, tunings) in expected.items():
         found = strategies[label]
-        assert (found["gradient_steps"], found["client_tunings"]) == ({"learn": learn, "forget": forget}, tunings), label
-    assert strategies["average"]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS}
+        steps = {"learn": learn, "forget": forget, "join": 0}
+        assert (found["gradient_steps"], found["client_tunings"]) == (steps, tunings), label
+    assert strategies["average"]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS, "join": 0}
     assert strategies["clamu"]["parallel_steps"]["forget"] == 2 * (STEPS + MASK_STEPS)
-    assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5}  # the paper's grid of 5
+    assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5, "join": 0}  # the paper's grid of 5
 
 
 def test_bytes_are_of_what_each_strategy_wants(finished: Path) -> None:
@@ -133,6 +138,7 @@ def test_accuracies_are_means_of_the_rows_in_metrics_parquet(finished: Path) -> 
     forgotten = {record["client"] for record in records_of(finished, "request")}
     for row in pq.read_table(finished / "metrics.parquet").to_pylist():
         assert (row["seed"], row["tasks"], row["metric"]) == (7, 8, "answer_probability")
+        assert row["events"] == row["deleted"]  # nobody joins later
         values[row["strategy"], row["deleted"], row["split"]].append(row["value"])
         if row["deleted"] == 0 and row["client"] in forgotten:
             values[row["strategy"], 0, "leaving"].append(row["value"])
@@ -266,7 +272,7 @@ def test_clients_who_never_join(tmp_path: Path) -> None:
     assert (summary["clients"], summary["unseen"]) == (5, 2)
     assert {row["tasks"] for row in rows} == {5}
     files = " ".join(str(path) for path in run.rglob("*")) + " ".join(p.read_text() for p in run.rglob("members.json"))
-    assert not [client for client in unseen if f"{client}." in files or f'"{client}"' in files]
+    assert not [client for client in unseen if called(client) in files or f'"{client}"' in files]
     values = {(row["strategy"], row["client"]): row["value"] for row in rows if row["deleted"] == 0}
     for client in unseen:
         assert values["zero_shot", client] == values["local", client]

@@ -54,7 +54,7 @@ def test_add_then_subtract_is_never_added(
     assert sums.digest() == never.digest()
     for each in (sums, never):
         each.kept.save()  # type: ignore[attr-defined]
-    assert sums.path.read_bytes() == never.path.read_bytes()
+    assert sums.kept.store.read(sums.file) == never.kept.store.read(never.file)
     assert Kept.load(folder / "one", "sign_fixed", BOUNDS, (part,), SEED)[part].digest() == never.digest()
 
 
@@ -87,7 +87,7 @@ def test_votes_take_the_fewest_bytes_that_hold_them(tmp_path: Path) -> None:
         assert ClusterSums("votes").stored(count).itemsize == width
     sums = sums_of(ALL[2], list(NAMES), tmp_path)
     sums.save()
-    assert 2 * SIZE < sums.path.stat().st_size < 2 * SIZE + 250  # two clusters, a byte a counter
+    assert 2 * SIZE < len(sums.kept.store.read(sums.file)) < 2 * SIZE + 250  # two clusters, a byte a counter
 
 
 def test_about_half_is_dropped_and_each_client_drops_its_own() -> None:
@@ -119,7 +119,7 @@ def test_other_files_are_refused(make_kept: Make) -> None:
         save_file(content, kept.folder / "vectors-3-1.0.safetensors")
         with pytest.raises(InputError, match=r"vectors-3-1\.0\.safetensors: not the sums of vectors-3-1\.0"):
             Kept.load(kept.folder, "sign_fixed", BOUNDS, (part,), SEED)
-    save_file({"0": np.zeros(SIZE, dtype=np.int64), "counts": np.array([[0, 2]])}, kept[part].path)
+    save_file({"0": np.zeros(SIZE, dtype=np.int64), "counts": np.array([[0, 2]])}, kept.store.path(kept[part].file))
     with pytest.raises(InputError, match=r"vectors-3-1\.0\.safetensors: damaged: its sums are not of 1 vectors"):
         Kept.load(kept.folder, "sign_fixed", BOUNDS, (part,), SEED)
     with pytest.raises(InputError, match="holds 0 to 65536 vectors, not -1"):

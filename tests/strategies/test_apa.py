@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from updates import SEED, SIZE, anchor, departures
+from updates import SEED, SIZE, anchor, departures, shards
 
 from clients.errors import InputError
 from clients.exact import digest
@@ -70,7 +70,7 @@ def made(folder: Path, make: Make, clients: Sequence[str] = CLIENTS, **parameter
     strategy = Apa(ApaParameters.model_validate({"clusters": 3, "steps": 4, "batch": 6} | parameters), SEED, folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = make(strategy.parts, strategy.rule)
-    kept.register(clients)
+    kept.register(shards(clients))
     return strategy, kept
 
 
@@ -123,7 +123,7 @@ def test_only_the_leavers_cluster_is_trained_and_scored_again(by: str, make_kept
     asked = Asked(strategy)
     strategy.localize(kept, asked)
     assert (asked.trained, asked.scored, asked.assigned) == ([], [], [])
-    kept.register(["e"])  # who joins is scored under every vector
+    kept.register(shards("e"))  # who joins is scored under every vector
     strategy.localize(kept, asked)
     assert sorted(asked.scored) == sorted(
         {(c, changed) for c in CLIENTS} | {("e", name) for name in vectors_of(by, CLIENTS)}

@@ -19,8 +19,9 @@ from strategies.registry import REGISTRY
 from strategies.state import clusters, streaming
 from strategies.state.cluster_sums import ClusterSums
 from strategies.state.kept import Kept
+from strategies.state.store import called
 from strategies.state.sum import Sum
-from strategies.state.vectors import EveryVector
+from strategies.state.vectors import EveryVector, Vectors
 from strategies.strategy import Ask, Strategy, parameters_of
 
 Make = Callable[..., Kept]
@@ -121,8 +122,8 @@ def test_forgotten_is_never_joined(
     if leaving != NAMES:  # headers of files that hold clusters differ in nothing else
         assert strategy.storage(kept) == never.storage(fresh)
 
-    folders = (kept.folder, strategy.folder)
-    assert not [path for folder in folders for path in folder.rglob("*") if path.stem in leaving]
+    folders, gone = (kept.folder, strategy.folder), {called(client) for client in leaving}
+    assert not [path for folder in folders for path in folder.rglob("*") if path.stem in gone]
     texts = [path.read_text() for folder in folders for path in folder.rglob("*.json")]
     assert not [client for client in leaving for text in texts if f'"{client}"' in text]
 
@@ -221,7 +222,7 @@ def test_clusters_are_merged_as_clients_of_their_mean(make_kept: Make, tmp_path:
         ((mask, scale),) = emr.masks_and_scales([mean.__getitem__], unified)
         for client in groups[k]:
             same(strategy.serve(kept, client), Masked("merged", scale, mask))
-    assert {path.stem for path in strategy.folder.glob("*.bits")} == {f"cluster-{k}" for k in means}
+    assert set(strategy.masks()) == {f"cluster-{k}" for k in means}
 
 
 def close(found: np.ndarray, right: np.ndarray) -> None:
@@ -286,9 +287,9 @@ def test_vote_masks_hold_what_enough_members_hold(quorum: float, by: str, make_k
 def test_a_cached_vector_that_changed_on_disk_is_refused(make_kept: Make, tmp_path: Path) -> None:
     strategy = new("ties", tmp_path / "own")
     kept = joined(strategy, make_kept, NAMES)
-    path = kept.folder / "clients" / "vectors" / "b.safetensors"
-    path.write_bytes(path.with_name("a.safetensors").read_bytes())
-    with pytest.raises(InputError, match=r"vectors/b\.safetensors: damaged: not the vector that was merged"):
+    a, b = (kept[Vectors()].file(client) for client in "ab")
+    kept.store.write(b, kept.store.read(a))
+    with pytest.raises(InputError, match=rf"vectors/{called('b')}\.safetensors: damaged: not the vector that was merged"):
         Kept.load(kept.folder, "plain", BOUNDS, strategy.parts, SEED)
 
 

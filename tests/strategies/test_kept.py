@@ -21,6 +21,7 @@ from strategies.state.cluster_sums import ClusterSums
 from strategies.state.kept import Kept
 from strategies.state.masks import Counts, Masks, Sizes, masked
 from strategies.state.part import Part
+from strategies.state.store import called
 from strategies.state.sum import Sum
 from strategies.state.vectors import EveryVector, Vectors
 
@@ -79,7 +80,7 @@ def test_each_part_is_in_the_digest(make_kept: Make) -> None:
     assert len({kept.digest(part) for part in parts}) == len(parts) == 17
     assert kept.digest((EveryVector(),)) == kept.digest(())  # at hand, but no part of a state
     before = kept.digest(masked(0.5))
-    path = kept.folder / "clients" / "masks-0.5" / "b.bits"
+    path = kept.store.path(kept[Masks(0.5)].file("b"))
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
     assert kept.digest(masked(0.5)) != before
 
@@ -88,9 +89,13 @@ def test_forgetting_leaves_no_file_and_no_entry(make_kept: Make) -> None:
     kept = make_kept(EVERYTHING)
     kept.absorb(reply(NAMES, EVERYTHING))
     kept.save()
+    own = kept.files_of("c")
+    assert len(own) == 6
+    assert all(kept.store.has(name) for name in own)
     forget(kept, "c")
     kept.save()
-    assert not [path for path in kept.folder.rglob("*") if path.name.startswith("c.")]
+    assert not [path for path in kept.folder.rglob("*") if path.stem == called("c")]
+    assert not any(kept.store.has(name) for name in own)
     assert '"c"' not in (kept.folder / "members.json").read_text()
     assert all("c" not in pair for pair in kept[Gram()].products)
 
@@ -255,7 +260,7 @@ def test_storage_is_the_bytes_of_the_files_a_strategy_needs(make_kept: Make) -> 
     assert kept.storage(masked(0.5)) == half
     assert kept.storage((Masks(0.5),)) == 5 * len(NAMES)
     assert kept.storage((Masks(0.5),)) + kept.storage((Sizes(0.5),)) == half
-    assert size[kept.folder / "clients" / "masks-0.5" / "a.bits"] == 5  # 37 bits
+    assert size[kept.store.path(kept[Masks(0.5)].file("a"))] == 5  # 37 bits
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]"])

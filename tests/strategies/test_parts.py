@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save
-from updates import BOUNDS, SEED, SIZE, reply, vector
+from updates import BOUNDS, SEED, SIZE, reply, shards, vector
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, read_safetensors, to_grid
-from clients.exact.files import write_whole
+from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
 from clients.jobs import Reply
 from clients.work.contributions import SUM, VECTOR, Wanted, text_of
 from strategies.registry import REGISTRY
@@ -29,13 +27,17 @@ from strategies.state.kept import Kept, with_needs
 from strategies.state.layout import Layout, Shape
 from strategies.state.masks import Counts, Masks, Sizes, masked
 from strategies.state.part import Part, Whole
+from strategies.state.store import called
 from strategies.state.sum import Sum
 from strategies.state.vectors import EveryVector, Vectors
 from strategies.strategy import Strategy, parameters_of
 
 Make = Callable[..., Kept]
 NAMES = ("a", "b", "c", "d", "e")
-STRANGE = ("members", "sum", "merged", "cluster-0", "a/b", "..", ".", "a", "vectors", "clients", "a%2Fb", "c.bits", "ü n")
+STRANGE = (
+    "members", "sum", "merged", "merged.safetensors", "cluster-0", "a/b", "..", ".", "a", "vectors", "clients", "a%2Fb",
+    "c.bits", "ü n", "Alice", "alice", "料" * 30, "https://example.org/" + "u" * 230,
+)  # fmt: skip
 KINDS: tuple[Part, ...] = (
     Sum(), Masks(0.5), Sizes(0.5), Counts(0.3), Vectors(), EveryVector(), Features(), Gram(), Anchors(3),
     ClusterSums("vectors", 2), ClusterSums("dropped", share=0.5), ClusterSums("votes", 3, 0.5),
@@ -132,10 +134,11 @@ def test_clients_of_any_name_join_are_found_and_are_erased_alone(make_kept: Make
         kept.absorb(reply(STRANGE[start : start + 3], KINDS))
     kept.save()
     own = {client: kept.files_of(client) for client in STRANGE}
-    assert len({path for paths in own.values() for path in paths}) == len(STRANGE) * 5  # two masks, sizes, vector, features
-    for paths in own.values():
-        assert len(paths) == 5
-        for path in paths:
+    assert len({name for names in own.values() for name in names}) == len(STRANGE) * 5  # two masks, sizes, vector, features
+    for names in own.values():
+        assert len(names) == 5
+        for name in names:
+            path = kept.store.path(name)
             assert path.is_file()
             assert path.resolve().parent.parent == (kept.folder / "clients").resolve()
     left = files(kept.folder)
@@ -144,8 +147,9 @@ def test_clients_of_any_name_join_are_found_and_are_erased_alone(make_kept: Make
         np.testing.assert_array_equal(kept[EveryVector()].row(client)(slice(None)), vector(client))
         kept.subtract(client, reply((client,), KINDS))
         kept.erase(client)
-        assert not [path for path in own[client] if path.exists()]
-        left = {path: content for path, content in left.items() if path not in own[client]}
+        assert not [name for name in own[client] if kept.store.has(name)]
+        erased = {kept.store.path(name) for name in own[client]}
+        left = {path: content for path, content in left.items() if path not in erased}
         assert files(kept.folder) == left
     assert {path.name for path in left} == {"members.json"} | {
         f"{part.name}.safetensors" for part in KINDS if isinstance(part, Whole)
@@ -182,7 +186,7 @@ def test_masks_of_clients_of_any_name_are_found_and_are_erased_alone(name: str, 
     kept = make_kept(strategy.parts, "plain")
     kept.absorb(reply(STRANGE, strategy.parts, "plain"))
     strategy.localize(kept, lambda kept, jobs: iter(()))
-    own = {client: strategy.files_of(client) for client in STRANGE}
+    own = {client: [strategy.store.path(name) for name in strategy.files_of(client)] for client in STRANGE}
     assert len({path for paths in own.values() for path in paths}) == len(STRANGE)
     for client, (path,) in own.items():
         assert path.is_file()
@@ -206,7 +210,7 @@ def test_files_of_clusters_and_merged_vectors_are_of_no_client(make_kept: Make, 
     strategy.localize(kept, lambda kept, jobs: iter(()))
     made = {path.name for path in files(strategy.folder)}
     assert made == {"merged.safetensors", "cluster-0.bits", "cluster-1.bits"}
-    assert not [path for client in STRANGE for path in strategy.files_of(client) if path.exists()]
+    assert not [name for client in STRANGE for name in strategy.files_of(client) if strategy.store.has(name)]
 
 
 # -- needs ----------------------------------------------------------------------------------------------------------------
@@ -259,7 +263,7 @@ def test_sealing_drops_only_what_was_needed_to_join(parts: tuple[Part, ...], las
     kept = make_kept(parts)
     kept.absorb(reply(NAMES, parts))
     before, storage = kept.digest(parts), kept.storage(parts)
-    paths = [kept.folder / "clients" / "vectors" / f"{client}.safetensors" for client in NAMES]
+    paths = [kept.folder / "clients" / "vectors" / f"{called(client)}.safetensors" for client in NAMES]
     assert [path.exists() for path in paths] == [True] * 5
     kept.seal()
     assert [path.exists() for path in paths] == [lasts] * 5
@@ -321,10 +325,10 @@ class NonZeros(Whole):
 
     def save(self) -> None:
         numbers = np.array([self.numbers[client] for client in sorted(self.numbers)], dtype=np.int64)
-        write_whole(self.path, save({"changed": self.changed, "numbers": numbers}))
+        self.write({"changed": self.changed, "numbers": numbers})
 
     def load(self) -> None:
-        found = read_safetensors(self.path)
+        found = self.read()
         self.changed = found["changed"].copy()
         self.numbers = dict(zip(sorted(self.kept.members), found["numbers"].tolist(), strict=True))
 
@@ -464,8 +468,8 @@ def test_bytes_and_memory_are_those_of_the_real_files_and_arrays(
     assert {part.name: part.bytes(layout, members) for part in parts} == {part.name: kept.storage((part,)) for part in parts}
     assert {part.name: part.memory(layout, members) for part in parts} == {part.name: held(kept[part]) for part in parts}
     everything = sum(path.stat().st_size for path in kept.folder.rglob("*") if path.is_file())
-    needed = sum(path.stat().st_size for part in kept.parts if part not in parts for path in kept[part].files())
-    assert everything == kept.storage(parts) + needed + (kept.folder / "members.json").stat().st_size
+    needed = [part for part in kept.parts if part not in parts]
+    assert everything == kept.storage(parts) + kept.storage(needed) + (kept.folder / "members.json").stat().st_size
 
 
 @pytest.mark.parametrize("count", [255, 256, 600])
@@ -476,7 +480,7 @@ def test_bytes_of_votes_grow_with_the_members_of_a_cluster(count: int, tmp_path:
     kept.save()
     sizes = [part.bytes(Layout(9, 1, SEED), members) for part in parts]
     assert sizes == [kept.storage((part,)) for part in parts]
-    (total,) = read_safetensors(kept[parts[0]].path)["0"][None]
+    (total,) = kept[parts[0]].read()["0"][None]
     assert total.itemsize == (1 if count == 255 else 2)
 
 
@@ -583,7 +587,7 @@ def test_a_sum_beyond_what_vectors_can_have_changes_nothing(
 def test_more_vectors_than_a_sum_holds_change_nothing(make_kept: Make) -> None:
     parts = (*masked(0.5), Sum())
     kept = make_kept(parts)
-    kept.register(f"u{number}" for number in range(MOST_VECTORS - 1))
+    kept.register(shards(f"u{number}" for number in range(MOST_VECTORS - 1)))
     kept[Sum()].total.count = MOST_VECTORS - 1
     with pytest.raises(InputError, match="holds 0 to 65536 vectors, not 65537"):
         kept.absorb(reply(("x", "y"), parts))

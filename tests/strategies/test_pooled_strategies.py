@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from updates import SEED, SIZE, departures
+from updates import SEED, SIZE, departures, shards
 
 from clients.exact import digest
 from clients.jobs import Job, Reply
@@ -21,7 +21,8 @@ from strategies.edit.negmerge import NegMergeParameters, choose, consensus, fold
 from strategies.rebuild import magmax, ties
 from strategies.registry import REGISTRY
 from strategies.state.clusters import number
-from strategies.state.kept import Kept
+from strategies.state.kept import Kept, left_of
+from strategies.state.store import Memory
 from strategies.strategy import MERGED, Strategy, parameters_of
 
 CLIENTS = tuple("abcdefghijkl")
@@ -66,7 +67,7 @@ def made(name: str, folder: Path, make: Make, clients: Sequence[str] = CLIENTS, 
     strategy = cls(parameters_of(cls).model_validate(parameters), SEED, folder)
     strategy.folder.mkdir(parents=True, exist_ok=True)
     kept = make(strategy.parts, strategy.rule)
-    kept.register(clients)
+    kept.register(shards(clients))
     return strategy, kept
 
 
@@ -178,7 +179,7 @@ def test_edited_models_start_from_the_central_one(name: str, make_kept: Make, tm
         kept.erase(client)
     asked = Asked(strategy)
     strategy.localize(kept, asked)  # nobody stays
-    assert (asked.trainings, strategy.serve(kept, "a"), strategy.chosen["members"]) == ([], BASE, [])
+    assert (asked.trainings, strategy.serve(kept, "a"), strategy.chosen["members"]) == ([], BASE, {})
     strategy.save()
     assert list(strategy.folder.glob("*.safetensors")) == []
 
@@ -213,7 +214,7 @@ def test_edits_are_one_training_each(name: str, expected: dict[str, Any], make_k
     strategy.localize(kept, asked)
     assert asked.trainings == [(Training.model_validate(expected | {"batch": 3}), "merged")]
     np.testing.assert_array_equal(strategy.vector(MERGED), before + made_up(asked.trainings[0][0], before))
-    assert strategy.chosen["members"] == list("acefghijkl")
+    assert strategy.chosen["members"] == shards("acefghijkl")
 
 
 STACKS = st.tuples(st.integers(1, 10), st.integers(1, 23)).flatmap(
@@ -301,7 +302,7 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
     assert strategy.chosen["lambda"] == 0.5
     assert strategy.chosen["kept_share"] == np.count_nonzero(tau) / SIZE
     strategy.save()  # nothing of the leaver is left
-    assert sorted(path.name for path in strategy.folder.iterdir()) == ["chosen.json", "merged-1.safetensors"]
+    assert sorted(path.name for path in strategy.folder.iterdir()) == ["chosen.json", "merged.safetensors"]
 
 
 def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_the_grid_is_the_papers() -> None:
 
 def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: Path) -> None:
     """Two releases; λ is 0.5 at both, where the members have exactly 95 % left. The central model stays where it is."""
-    strategy, kept = made("linear_negation", tmp_path, make_kept, edit_steps=6, edit_batch=3, edit_rate=0.5)
+    strategy, kept = made("linear_negation", tmp_path / "own", make_kept, edit_steps=6, edit_batch=3, edit_rate=0.5)
     strategy.localize(kept, Asked(strategy))
     around = strategy.vector(MERGED)
     assert strategy.serve(kept, "a") == Masked("merged")
@@ -349,7 +350,7 @@ def test_linear_negation_displaces_the_central_model(make_kept: Make, tmp_path: 
         assert strategy.serve(kept, "a") == Linear("displacement", "merged")
         strategy.save()
         assert len(list(strategy.folder.glob("*.safetensors"))) == 2
-    kept.register(["d"])  # who is new is learned by training again
+    kept.register(shards("d"))  # who is new is learned by training again
     strategy.localize(kept, Asked(strategy))
     strategy.save()
     fresh, others = made("linear_negation", tmp_path / "fresh", make_kept, sorted(kept.members), **PARAMETERS)
@@ -363,31 +364,96 @@ PARAMETERS = {"edit_steps": 6, "edit_batch": 3, "edit_rate": 0.5}
 
 @pytest.mark.parametrize("name", EDITED)
 def test_an_edit_is_made_once_wherever_a_run_is_killed(name: str, make_kept: Make, tmp_path: Path) -> None:
-    """Killed before ``save``, the next run starts from what was saved; killed after, it finds nothing to do."""
+    """Files are committed together: killed before, the next run starts from the old ones; after, there is nothing to do."""
 
-    def again(folder: Path) -> Any:
+    def again(committed: dict[str, bytes]) -> Any:
         cls = REGISTRY[name]
-        other = cls(parameters_of(cls).model_validate(PARAMETERS), SEED, folder)
+        other = cls(parameters_of(cls).model_validate(PARAMETERS), SEED, tmp_path / "a")
+        other.store = Memory()
+        other.store.content |= committed
         other.load()
         return other
 
     strategy, kept = made(name, tmp_path / "a", make_kept, **PARAMETERS)
+    strategy.store = Memory()
     strategy.localize(kept, Asked(strategy))
     strategy.save()
+    committed = dict(strategy.store.content)
     kept.erase("d")
     before = strategy.digest(kept)
     strategy.localize(kept, Asked(strategy, scores))
     once = strategy.digest(kept)
-    killed = again(tmp_path / "a")  # ``strategy`` has not saved
+    killed = again(committed)  # what ``strategy`` wrote since is gone
     assert killed.digest(kept) == before
     killed.localize(kept, Asked(killed, scores))
     assert killed.digest(kept) == once != before
     killed.save()
-    files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(files) == (3 if name == "linear_negation" else 2)
-    last = again(tmp_path / "a")
+    files = killed.store.sizes()
+    displaced = ["displacement.safetensors"] if name == "linear_negation" else []
+    assert list(files) == ["chosen.json", *displaced, "merged.safetensors"]
+    last = again(killed.store.content)
     asked = Asked(last, scores)
     last.localize(kept, asked)
     last.save()
     assert (asked.trainings, last.digest(kept)) == ([], once)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == files
+    assert last.store.sizes() == files
+
+
+@pytest.mark.parametrize("name", EDITED)
+def test_an_edit_is_made_with_exactly_the_examples_that_left(name: str, make_kept: Make, tmp_path: Path) -> None:
+    """``c`` loses some examples, ``d`` leaves, and ``b`` does both."""
+    strategy, kept = made(name, tmp_path, make_kept, **PARAMETERS)
+    strategy.localize(kept, Asked(strategy))
+    before = strategy.vector(MERGED)
+    for client in "bc":
+        kept.reregister(client, f"less of {client}")
+    for client in "bd":
+        kept.erase(client)
+    leavers, stay = ("b", "d", left_of("b"), left_of("c")), tuple(c for c in CLIENTS if c not in "bd")
+    asked = Asked(strategy, lambda client, scale: 1 + scale if client in leavers else 1.0)
+    strategy.localize(kept, asked)
+    pools = {term.clients for training, _ in asked.trainings for term in training.terms}
+    assert pools == {"l1_sparse": {stay}, "salun": {leavers, stay}}.get(name, {leavers})
+    if name in ("negmerge", "linear_negation"):
+        assert set(asked.scored) == {*leavers, *stay}
+        assert {client for client in asked.parts if asked.parts[client] == "train"} == set(leavers)
+    changed = strategy.vector("displacement" if name == "linear_negation" else MERGED)
+    assert not np.array_equal(changed, before)
+    assert strategy.chosen["members"] == shards(stay) | {"c": "less of c"}
+    kept.changed.clear()
+    asked = Asked(strategy)
+    strategy.localize(kept, asked)  # it is not made twice
+    assert asked.trainings == []
+
+
+@pytest.mark.parametrize("name", [*EDITED, "central"])
+@pytest.mark.parametrize("loses", [False, True])
+def test_who_comes_back_with_other_data_is_new(name: str, loses: bool, make_kept: Make, tmp_path: Path) -> None:
+    """All of it in one batch, so that the members have the names that they had; before leaving it may lose examples."""
+    strategy, kept = made(name, tmp_path / "a", make_kept)
+    strategy.localize(kept, Asked(strategy))
+    if loses:
+        kept.reregister("c", "less of c")
+    kept.erase("c")
+    kept.register({"c": "other data of c"})
+    asked = Asked(strategy)
+    strategy.localize(kept, asked)
+    ((training, start),) = asked.trainings
+    assert ([term.clients for term in training.terms], start) == ([CLIENTS], None)
+    fresh, others = made(name, tmp_path / "b", make_kept)
+    others.register({"c": "other data of c"})
+    fresh.localize(others, Asked(fresh))
+    assert strategy.digest(kept) == fresh.digest(others)
+
+
+@pytest.mark.parametrize("name", [*EDITED, "central", "sisa"])
+def test_who_comes_back_with_the_same_data_has_never_left(name: str, make_kept: Make, tmp_path: Path) -> None:
+    strategy, kept = made(name, tmp_path, make_kept)
+    strategy.localize(kept, Asked(strategy))
+    before = strategy.digest(kept)
+    kept.reregister("c", "less of c")
+    kept.erase("c")
+    kept.register(shards("c"))
+    asked = Asked(strategy)
+    strategy.localize(kept, asked)
+    assert (asked.trainings, strategy.digest(kept)) == ([], before)

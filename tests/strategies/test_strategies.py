@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from updates import BOUNDS, SEED, SIZE, reply, vector
+from updates import BOUNDS, SEED, SIZE, reply, shards, vector
 
 from clients.errors import InputError
 from clients.exact import bits
@@ -33,7 +33,7 @@ def made(name: str, make: Make, tmp_path: Path, **parameters: Any) -> tuple[Stra
     strategy = cls(parameters_of(cls).model_validate(parameters), SEED, tmp_path / "own")
     kept = make(strategy.parts, strategy.rule)
     if strategy.rule is None:
-        kept.register(CLIENTS)
+        kept.register(shards(CLIENTS))
     else:
         kept.absorb(reply(CLIENTS, strategy.parts, strategy.rule))
     return strategy, kept

@@ -1,7 +1,7 @@
 """Made-up updates of clients, so that the server can be tested without a model."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,14 @@ SIZE, SEED = 37, 5  # not a multiple of 8
 BOUNDS = (0, 10, 37)
 
 
-def vector(client: str, rule: str = "sign_fixed") -> np.ndarray:
-    """A client's task vector: random, a third of it zero, signs as tuned."""
-    rng = np.random.default_rng([ord(letter) for letter in client])
+def shards(clients: Iterable[str], data: Mapping[str, int] = {}) -> dict[str, str]:
+    """Digests of made-up shards, by client; ``data`` numbers what a client has, 0 where it says nothing."""
+    return {client: f"shard {data.get(client, 0)} of {client}" for client in clients}
+
+
+def vector(client: str, rule: str = "sign_fixed", data: int = 0) -> np.ndarray:
+    """A client's task vector: random, a third of it zero, signs as tuned; another one for other data."""
+    rng = np.random.default_rng([*(ord(letter) for letter in client), *([data] if data else [])])
     tau = rng.normal(scale=1e-3, size=SIZE).astype(np.float32)
     if rule == "sign_fixed":
         tau = np.abs(tau) * bits.sign_vector(SEED, SIZE)
@@ -27,18 +32,18 @@ def vector(client: str, rule: str = "sign_fixed") -> np.ndarray:
     return tau
 
 
-def anchor(client: str, count: int) -> int:
+def anchor(client: str, count: int, data: int = 0) -> int:
     """The anchor that a client is nearest to."""
-    return (ord(client[0]) // 2) % count
+    return (ord(client[0]) // 2 + data) % count
 
 
-def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fixed") -> Reply:
+def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fixed", data: Mapping[str, int] = {}) -> Reply:
     """What clients would send, written out plainly; sum, vectors and features whether they are wanted or not."""
     wants = Kept(Path("nowhere"), rule, BOUNDS, parts, SEED).wants()
     masks = sorted({float(wanted.value or 0) for wanted in wants if wanted.what in ("mask", "size")})
     counts = sorted({int(wanted.value or 0) for wanted in wants if wanted.what == "anchor"})
     arrays = {}
-    vectors = {client: vector(client, rule) for client in clients}
+    vectors = {client: vector(client, rule, data.get(client, 0)) for client in clients}
     arrays["sum"] = np.sum([to_grid(tau) for tau in vectors.values()], axis=0)
     for client, tau in vectors.items():
         for keep in masks:
@@ -49,7 +54,7 @@ def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fix
             sizes = [entries.mean() if entries.size else 0 for entries in kept]
             arrays[f"size-{named}/{client}"] = np.array(sizes, dtype=np.float32)
         for count in counts:
-            arrays[f"anchor-{count}/{client}"] = np.array([anchor(client, count)])
+            arrays[f"anchor-{count}/{client}"] = np.array([anchor(client, count, data.get(client, 0))])
         arrays[f"vector/{client}"] = tau
         arrays[f"features/{client}"] = tau[:4]
     digests = {client: digest.of_array(to_grid(tau)) for client, tau in vectors.items()}

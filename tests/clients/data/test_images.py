@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clients.data import digits, images
+from clients.data import digits, image_sets, images
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, Shard
 from clients.data.specs import ImageData
@@ -226,7 +226,10 @@ def test_a_set_is_known_by_its_source_where_its_configuration_is_not() -> None:
     sets = ImageData.model_validate(
         {"sets": [{"source": "ufldl-stanford/svhn", "config": "cropped_digits"}, "tanganke/resisc45"]}
     ).sets
-    assert [images._caption(each) for each in sets] == ['a photo of the number: "{label}".', "satellite imagery of {label}."]
+    assert [image_sets.caption_of(each) for each in sets] == [
+        'a photo of the number: "{label}".',
+        "satellite imagery of {label}.",
+    ]
 
 
 def test_digits_are_three_sets() -> None:

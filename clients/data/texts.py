@@ -1,0 +1,163 @@
+"""What the loaders of texts share: usable rows in Arrow, and the data set that is made of them or found among them.
+
+A table of millions of rows costs no Python object per cell: examples are made of the rows of the clients that are used only.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clients.data import dealing, findings
+from clients.data.dataset import Dataset, Example, LabelSet, columns, fill, recorded, split_template
+from clients.data.hub import open_texts
+from clients.data.population import Population
+from clients.data.specs import RedditData, Sent140Data, StackOverflowData, TableData
+from clients.errors import InputError
+
+Texts = TableData | Sent140Data | RedditData | StackOverflowData
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that may become examples.
+
+    Attributes:
+        table: columns of the prompt, the answers' as text.
+        owners: whose each row is; None where a partitioner deals.
+        labels: what is ranked, in this order; empty for free text.
+        inferred: whether the labels follow from the rows.
+        notes: lines for the user.
+        plain: what is done to each text of a row that is used.
+    """
+
+    table: pa.Table
+    owners: Sequence[object] | None
+    labels: Sequence[str]
+    inferred: bool
+    notes: Sequence[str]
+    plain: Callable[[str], str] = str
+
+
+def read(spec: Texts, used: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """The columns ``used`` of the rows that have a value in each of them, and a note on the others.
+
+    Raises:
+        InputError: source or column missing.
+    """
+    names = list(dict.fromkeys(used))
+    table = open_texts(spec.source, spec.config, spec.split, names)
+    valid = pc.is_valid(table[names[0]])
+    for name in names[1:]:
+        valid = pc.and_(valid, pc.is_valid(table[name]))
+    whole = table.filter(valid)
+    if len(whole) == len(table):
+        return table, []
+    left = len(table) - len(whole)
+    return whole, [f"{left} of {len(table)} rows have no value in one of {', '.join(names)}; they are left out."]
+
+
+def with_column(table: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
+    """The table with a column of texts added, or put in place of the one of that name."""
+    rest = table.drop_columns([name]) if name in table.column_names else table
+    return rest.append_column(name, pa.array(values, pa.large_string()))
+
+
+def asked_labels(
+    found: Sequence[str], asked: int | Sequence[str], key: str, source: str, known: Population | None
+) -> list[str]:
+    """The labels that a scenario asks for: those listed, or as many of the most frequent ones, ties by name.
+
+    Args:
+        found: label of each usable row.
+        key: the scenario's, for errors.
+        known: the population, which has written them down.
+
+    Raises:
+        InputError: there are not so many, or a listed one is not there.
+    """
+    if known is not None:
+        return list(known.label_sets[""].labels)
+    counts = Counter(found)
+    if isinstance(asked, int):
+        order = sorted(counts, key=lambda name: (-counts[name], name))
+        if len(order) < asked:
+            raise InputError(f"{key}: {asked} asked for, {source} has usable rows of {len(order)}")
+        return order[:asked]
+    missing = [name for name in asked if name not in counts]
+    if missing:
+        raise InputError(f"{key}: {source} has no usable row of {missing[0]!r}")
+    return list(asked)
+
+
+def dataset_of(rows: Rows, spec: Texts, seed: int, known: Population | None) -> Dataset:
+    """Shards of the clients that ``spec`` asks for, or under a population those that it has."""
+    return _dealt(rows, spec, seed) if known is None else recorded(_found(rows, spec, known))
+
+
+def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
+    dealt = dealing.by_column(rows.owners) if rows.owners is not None else _by_partitioner(rows, spec, seed)
+    public, kept, more = dealing.choose(dealt, spec)
+    if rows.inferred:
+        more += dealing.telling_labels(_answers(rows, spec), rows.labels, dealt, kept)
+    taken = {client: _taken(rows, spec, dealt[client]) for client in kept}
+    examples = partial(_examples, prompt=spec.prompt, plain=rows.plain)
+    made = {client: list(examples(taken[client][: spec.maximum])) for client in kept}
+    if rows.owners is None:
+        in_order = {c: [e for _, e in sorted(zip(dealt[c], made[c], strict=False), key=_row)] for c in kept}
+        ordered: Callable[[str], Sequence[Example]] = in_order.__getitem__
+    else:
+        beyond = {client: taken[client][len(made[client]) :] for client in kept}
+        ordered = lambda client: [*made[client], *examples(beyond[client])]  # noqa: E731
+    return Dataset(
+        tuple(dealing.shard(client, made[client], spec, seed) for client in kept),
+        tuple(example for client in public for example in examples(_taken(rows, spec, dealt[client]))),
+        {"": LabelSet(tuple(rows.labels), tuple(rows.labels))} if rows.labels else {},
+        (*rows.notes, *more),
+        tuple(public),
+        ordered,
+    )
+
+
+def _found(rows: Rows, spec: Texts, known: Population) -> findings.Findings:
+    examples = partial(_examples, prompt=spec.prompt, plain=rows.plain)
+    if rows.owners is None:
+        names = list(dict.fromkeys(columns(spec.prompt)))
+        return findings.by_key(known, spec.source, examples(rows.table.select(names)))
+    dealt = dealing.by_column(rows.owners)
+    taken = {name: _taken(rows, spec, dealt[name]) for name in (*known.clients, *known.public_clients) if name in dealt}
+    return findings.by_client(known, spec.source, lambda name: examples(taken[name]) if name in taken else ())
+
+
+def _by_partitioner(rows: Rows, spec: Texts, seed: int) -> dict[str, list[int]]:
+    """Part, named ``u0, u1, ...``, to its row numbers."""
+    partitioner = getattr(spec, "partitioner", None)
+    assert partitioner is not None
+    parts = spec.clients + spec.public_clients
+    made = dealing.by_partitioner(_answers(rows, spec), partitioner, parts, spec.minimum, seed)
+    return {f"u{part}": numbers for part, numbers in enumerate(made)}
+
+
+def _answers(rows: Rows, spec: Texts) -> list[str]:
+    answers: list[str] = rows.table[split_template(spec.prompt)[1]].to_pylist()
+    return answers
+
+
+def _taken(rows: Rows, spec: Texts, numbers: Sequence[int]) -> pa.Table:
+    """These rows, the columns of the prompt only; nothing of the whole table stays in memory for them."""
+    return rows.table.select(list(dict.fromkeys(columns(spec.prompt)))).take(pa.array(numbers, pa.int64()))
+
+
+def _examples(table: pa.Table, prompt: str, plain: Callable[[str], str]) -> Iterator[Example]:
+    def block(start: int, stop: int) -> Iterator[Example]:
+        for row in table.slice(start, stop - start).to_pylist():
+            yield fill(prompt, {name: plain(value) if isinstance(value, str) else value for name, value in row.items()})
+
+    return findings.in_blocks(len(table), block)
+
+
+def _row(pair: tuple[int, Example]) -> int:
+    return pair[0]

@@ -1,0 +1,27 @@
+"""What a person has to know beside the figures: who is missing and why, and whose data are gone."""
+
+from collections.abc import Mapping
+
+Missing = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""By seed and client, under each rule why it could not be tuned."""
+
+SHOWN = 10
+"""Clients who are named with their errors; of the others there is a number."""
+
+
+def notes(missing: Missing, gone: int) -> list[str]:
+    """Lines for terminal and report; none where everybody is there."""
+    lines = []
+    for seed, clients in missing.items():
+        who = "client is" if len(clients) == 1 else "clients are"
+        lines.append(f"Seed {seed}: {len(clients)} {who} missing: they could not be tuned, and are in no mean.")
+        for client in sorted(clients)[:SHOWN]:
+            lines += [f"  {client} ({rule}): {error}" for rule, error in clients[client].items()]
+        if len(clients) > SHOWN:
+            lines.append(f"  and {len(clients) - SHOWN} more; summary.json names them.")
+    if gone:
+        who = "client are" if gone == 1 else "clients are"
+        lines.append(
+            f"The data of {gone} {who} gone: their scores are those measured before, and later means are without them."
+        )
+    return lines

@@ -1,0 +1,111 @@
+"""A driver that is killed at any moment: its run goes on to the same end. ``make test-kills``, a few minutes."""
+
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from child import call, events, outcome, start, stop_at, strays
+
+pytestmark = pytest.mark.slow
+
+KILLS = 15
+"""Of each kind of run: one seed, two seeds."""
+
+Undisturbed = tuple[Path, dict[str, Any], int]
+
+
+def phase_of(run: Path) -> str:
+    """What a run was at, by the last event that is committed."""
+    told = [event["event"] for event in events(run) if event["event"] not in ("commit", "repeated")]
+    last = told[-1] if told else "nothing"
+    names = {"nothing": "opening", "start": "opening", "population": "learning", "join": "learning", "learned": "evaluating"}
+    names |= {"evaluated": "deleting or auditing", "release": "releasing or evaluating", "audit": "reporting", "end": "reporting"}
+    return names.get(last, last)
+
+
+def resumed(run: Path, log: Path, rng: random.Random, lines: int) -> tuple[int, int]:
+    """Go on until the end, killed again now and then; how often it was resumed, and the steps that were repeated."""
+    times = 0
+    while True:
+        times += 1
+        pid = start(["run", "--resume", str(run)], log)
+        if rng.random() < 0.3:
+            now = len(events(run))
+            if stop_at(pid, run, rng.randint(now, lines), rng.uniform(0, 0.3)) is None:
+                break
+        else:
+            assert stop_at(pid, run, 10**9, 0) is None
+            break
+    repeated = sum(event["gradient_steps"] for event in events(run) if event["event"] == "repeated")
+    return times, repeated
+
+
+def test_a_driver_that_is_killed_at_any_moment(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    scenario, expected, lines = undisturbed
+    phases, rng = Counter[str](), random.Random(f"kills/{lines}")
+    total, steps = 0, 0
+    for kill in range(KILLS):
+        run, log = tmp_path / f"run-{kill}", tmp_path / f"log-{kill}"
+        at = round((kill + rng.random()) * lines / KILLS)
+        pid = start(["run", str(scenario), "--out", str(run)], log)
+        code = stop_at(pid, run, at, rng.uniform(0, 0.3))
+        assert code in (None, -signal.SIGKILL)
+        phases[phase_of(run) if code else "after the end"] += 1
+        times, repeated = resumed(run, log, rng, lines)
+        total, steps = total + times, steps + repeated
+        assert "Traceback" not in log.read_text()
+        assert outcome(run) == expected
+        assert strays(run) == []
+        assert call(["verify", str(run)], log) == 0
+    print(f"\n{KILLS} runs killed, {total} resumed; {steps} gradient steps repeated; killed while {dict(phases)}")
+
+
+def test_an_interrupt_ends_with_a_line_that_says_how_to_go_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    scenario, expected, lines = undisturbed
+    rng = random.Random(f"interrupts/{lines}")
+    for number in range(4):
+        run, log = tmp_path / f"run-{number}", tmp_path / f"log-{number}"
+        pid = start(["run", str(scenario), "--out", str(run)], log)
+        code = stop_at(pid, run, round((number + rng.random()) * lines / 5), 0, signal.SIGINT)
+        told = log.read_text()
+        assert code == 130, told
+        assert f"unmerge run --resume {run}" in told
+        assert "Traceback" not in told
+        assert call(["run", str(scenario), "--out", str(run)], log) == 1  # a new run on it says so as well
+        assert f"go on with: unmerge run --resume {run}" in log.read_text()
+        assert call(["run", "--resume", str(run)], log) == 0
+        assert outcome(run) == expected
+
+
+@pytest.mark.parametrize("command", [["forget", "--client"], ["forget", "--rows", "0,1", "--client"], ["join", "--client"]])
+def test_a_command_that_is_killed_is_carried_out_once(undisturbed: Undisturbed, tmp_path: Path, command: list[str]) -> None:
+    """Asked again, or by ``run --resume``: the end is that of a command which nobody killed."""
+    scenario, _, _ = undisturbed
+    name, *options = command
+    whole, log = tmp_path / "whole", tmp_path / "log"
+    assert call(["run", str(scenario), "--out", str(whole)], log) == 0
+    gone = [e["client"] for e in events(whole) if e["event"] == "request" and e["kind"] == "forget" and not e["examples"]]
+    back = {e["client"] for e in events(whole) if e["event"] == "request" and e["kind"] == "join"}
+    members = {e["client"] for e in events(whole) if e["event"] == "join"} - set(gone)
+    client = min(set(gone) - back) if name == "join" else max(members)
+    before = len(events(whole))
+    assert call([name, str(whole), *options, client], log) == 0
+    expected, after = outcome(whole), len(events(whole))
+    rng = random.Random(f"{command}/{before}")
+    for number in range(3):
+        run = tmp_path / f"run-{number}"
+        assert call(["run", str(scenario), "--out", str(run)], log) == 0
+        pid = start([name, str(run), *options, client], log)
+        stop_at(pid, run, before + round((number + rng.random()) * (after - before) / 3), rng.uniform(0, 0.1))
+        again = [name, str(run), *options, client] if number % 2 else ["run", "--resume", str(run)]
+        if (run / "asked.json").exists():
+            call(again, log)
+        else:  # killed before it was written down
+            assert call([name, str(run), *options, client], log) == 0
+        assert "Traceback" not in log.read_text()
+        assert outcome(run) == expected
+        assert strays(run) == []
+        assert call(["verify", str(run)], log) == 0
