@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench study clean
+.PHONY: demo test test-slow test-deployment lint bench study clean
 
 demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
@@ -11,6 +11,10 @@ test: .venv/.installed-dev
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# Flower and Ray as they are used: processes of a SuperLink, SuperNodes and a Ray cluster on this machine.
+test-deployment: .venv/.installed-dev
+	$(BIN)/python -m pytest -m deployment -s tests/deployment
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -39,6 +39,8 @@ DATA_SOURCE = "data-source"
 WARM_SECONDS = "warm-seconds"
 """Key of a node's config: how long a process stays after the last message; 0: none does."""
 WARM = 600
+SHORT = 20_000
+"""Characters of settings that travel within the record of the jobs; those with a population are longer."""
 WHO = "who"
 """The job that every node can do: to name the clients whose data it holds, or nobody (None) if it can have everybody's."""
 
@@ -97,19 +99,29 @@ def encode_jobs(jobs: Sequence["Job"], shared: ArrayRecord, settings: str) -> Re
 
     Args:
         shared: at least the shared arrays that the jobs name, already encoded: many messages hold the same bytes.
-        settings: as JSON; in a record of their own, which Flower keeps once for all messages that hold it.
+        settings: as JSON; long ones get a record of their own, which Flower keeps once for all messages that hold it.
     """
     named = ArrayRecord({name: shared[name] for name in sorted({name for job in jobs for name in job.shared})})
     arrays = {f"{number}/{name}": array for number, job in enumerate(jobs) for name, array in job.arrays.items()}
-    config = ConfigRecord({"jobs": json.dumps([_told(job) for job in jobs])})
-    return RecordDict(
-        {
-            "jobs": config,
-            "settings": ConfigRecord({"settings": settings}),
-            "arrays": encode_arrays(arrays),
-            "shared": named,
-        }
-    )
+    config = {"jobs": json.dumps([_told(job) for job in jobs])}
+    if len(settings) < SHORT:
+        return _records({"jobs": ConfigRecord(config | {"settings": settings})}, arrays=encode_arrays(arrays), shared=named)
+    configs = {"jobs": ConfigRecord(config), "settings": ConfigRecord({"settings": settings})}
+    return _records(configs, arrays=encode_arrays(arrays), shared=named)
+
+
+def _records(configs: Mapping[str, ConfigRecord], **arrays: ArrayRecord) -> RecordDict:
+    """Records as one, without those that hold nothing: Flower sends every record and array by itself."""
+    content = RecordDict()
+    for name, record in (*configs.items(), *arrays.items()):
+        if record:
+            content[name] = record
+    return content
+
+
+def _arrays(content: RecordDict, name: str) -> dict[str, np.ndarray]:
+    record = content.array_records.get(name)
+    return {} if record is None else decode_arrays(record)
 
 
 def _told(job: "Job") -> dict[str, Any]:
@@ -124,13 +136,14 @@ def decode_jobs(content: RecordDict) -> tuple[list["Job"], dict[str, np.ndarray]
     from clients.jobs import Job
 
     told = json.loads(str(content.config_records["jobs"]["jobs"]))
-    arrays = _by_number(decode_arrays(content.array_records["arrays"]), len(told))
+    arrays = _by_number(_arrays(content, "arrays"), len(told))
     jobs = []
     for about, mine in zip(told, arrays, strict=True):
         refs = {name: ShardRef.model_validate(ref) for name, ref in about.get("refs", {}).items()}
         jobs.append(Job(about["kind"], tuple(about["clients"]), about["facts"], mine, tuple(about["shared"]), refs))
-    shared = decode_arrays(content.array_records["shared"])
-    return jobs, shared, str(content.config_records["settings"]["settings"])
+    configs = content.config_records
+    settings = str(configs.get("settings", configs["jobs"])["settings"])
+    return jobs, _arrays(content, "shared"), settings
 
 
 def encode_job(job: "Job", shared: ArrayRecord, settings: str) -> RecordDict:
@@ -148,7 +161,7 @@ def encode_replies(replies: Sequence["Reply"]) -> RecordDict:
     """The content of the answer to ``encode_jobs``, in the order of the jobs."""
     about = [{"clients": list(reply.clients), "facts": reply.facts, "error": reply.error} for reply in replies]
     arrays = {f"{number}/{name}": array for number, reply in enumerate(replies) for name, array in reply.arrays.items()}
-    return RecordDict({"replies": ConfigRecord({"replies": json.dumps(about)}), "arrays": encode_arrays(arrays)})
+    return _records({"replies": ConfigRecord({"replies": json.dumps(about)})}, arrays=encode_arrays(arrays))
 
 
 def decode_replies(content: RecordDict) -> list["Reply"]:
@@ -161,7 +174,7 @@ def decode_replies(content: RecordDict) -> list["Reply"]:
 
     try:
         told = json.loads(str(content.config_records["replies"]["replies"]))
-        arrays = _by_number(decode_arrays(content.array_records["arrays"]), len(told))
+        arrays = _by_number(_arrays(content, "arrays"), len(told))
         return [
             Reply(tuple(about["clients"]), dict(about["facts"]), mine, about["error"])
             for about, mine in zip(told, arrays, strict=True)
@@ -271,8 +284,8 @@ def _passed_on(content: RecordDict, config: Mapping[str, Any]) -> RecordDict:
 
 
 def _lost(clients: list[str], error: str) -> RecordDict:
-    about = ConfigRecord({"replies": json.dumps([{"clients": clients, "facts": {}, "error": error}])})
-    return RecordDict({"replies": about, "arrays": ArrayRecord()})
+    about = [{"clients": clients, "facts": {}, "error": error}]
+    return RecordDict({"replies": ConfigRecord({"replies": json.dumps(about)})})
 
 
 def _together(found: Sequence[RecordDict]) -> RecordDict:
@@ -281,9 +294,9 @@ def _together(found: Sequence[RecordDict]) -> RecordDict:
     arrays = {
         f"{number}/{name.partition('/')[2]}": array
         for number, each in enumerate(found)
-        for name, array in each.array_records["arrays"].items()
+        for name, array in each.array_records.get("arrays", ArrayRecord()).items()
     }
-    return RecordDict({"replies": ConfigRecord({"replies": json.dumps(told)}), "arrays": ArrayRecord(arrays)})
+    return _records({"replies": ConfigRecord({"replies": json.dumps(told)})}, arrays=ArrayRecord(arrays))
 
 
 def stay(place: str, owner: str, idle: str) -> None:

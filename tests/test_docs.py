@@ -24,6 +24,7 @@ from clients.settings import Settings
 from clients.work.site import Process, open_site
 from sim import cli
 from sim.life.ledger import Ledger
+from sim.life.release import carry_out
 from sim.run import run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.workers import InlineWorkers, Workers
@@ -220,7 +221,7 @@ def _matches(name: str, pattern: str) -> bool:
 @dataclass
 class Trace:
     """Files of the three floors in which functions run, in order of appearance: before ``carry_out``, and from there to the
-    release's line of the ledger. What runs while a module is imported does not count."""
+    end of the commit that the release's line of the ledger is in. What runs while a module is imported does not count."""
 
     opening: dict[str, None] = field(default_factory=dict)
     deletion: dict[str, None] = field(default_factory=dict)
@@ -235,7 +236,7 @@ class Trace:
                 path = Path(code.co_filename).relative_to(ROOT).as_posix()
                 began = bool(self.deletion) or code.co_qualname == "carry_out"
                 (self.deletion if began else self.opening)[path] = None
-            elif event == "return" and code is Ledger.append.__code__ and frame.f_locals["event"] == "release":
+            elif event == "return" and code is carry_out.__code__:  # a commit is the last thing that it does
                 sys.setprofile(None)
 
     @property

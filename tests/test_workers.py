@@ -37,7 +37,7 @@ from clients.work.contributions import SUM
 from clients.work.served import Masked, Own
 from clients.work.site import Site, open_site
 from sim.scenario.workers import WorkersSpec
-from sim.workers.flower import GridWorkers
+from sim.workers.grid import GridWorkers
 from sim.workers.opening import one_ray, open_workers
 from sim.workers.sizes import Sizes
 from sim.workers.workers import InlineWorkers, Workers, cohorts, job_bytes, reply_bytes

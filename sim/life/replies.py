@@ -9,6 +9,7 @@ The file belongs to one commit, whose hash it begins with. It is deleted by the 
 """
 
 import json
+import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -59,7 +60,7 @@ class Replies:
         """Write a good reply down, whole or only what it cost; it outlives the process, but not a loss of power."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         start = b"" if self._path.exists() else json.dumps({"commit": self._commit}).encode() + b"\n"
-        arrays = {name: np.ascontiguousarray(array) for name, array in reply.arrays.items()} if whole else {}
+        arrays = reply.arrays if whole else {}
         about = {
             "place": place,
             "whole": whole,
@@ -72,16 +73,21 @@ class Replies:
             file.write(start + json.dumps(about).encode() + b"\n" + content + b"\n")
 
     def _read(self) -> None:
-        """Take in what is whole of the file, if it belongs to the last commit; else delete it."""
+        """Take in what is whole of the file, if it belongs to the last commit, and cut off the rest; else delete it."""
+        whole = 0
         with self._path.open("rb") as file:
             try:
                 if json.loads(file.readline())["commit"] != self._commit:
                     raise ValueError("of another commit")
+                whole = file.tell()
                 while line := file.readline():
                     self._take(json.loads(line), file)
+                    whole = file.tell()
             except (ValueError, KeyError):  # the last one was being written
                 pass
-        if not self._known and self.repeated == NOTHING:
+        if whole:
+            os.truncate(self._path, whole)
+        else:
             self._path.unlink()
 
     def _take(self, about: dict[str, Any], file: Any) -> None:

@@ -6,7 +6,6 @@ arrays that grow with the tunable parameters d, beside a process that holds the 
 are not in it.
 """
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from sim.plan.work import releases_of, remaining
 from sim.terminal import human_bytes
 from strategies.state.kept import with_needs
 from strategies.state.layout import Layout
-from strategies.state.part import Part
+from strategies.state.part import Own, Part
 
 WORKING = 32
 """Bytes per tunable parameter that a worker holds beside the open model: Adam's moments, the vector and its grid values."""
@@ -32,7 +31,7 @@ class Need:
     """What a run needs of the machine and what is free, in bytes, and the strategies that need most.
 
     Attributes:
-        disk: by folder, that of the run and that of temporary files: (needed, free).
+        disk: by folder of the run: (needed, free).
         memory: (needed, free).
     """
 
@@ -75,9 +74,22 @@ def state_bytes(rehearsal: Rehearsal, labels: Iterable[str], *history: Members) 
 def most_bytes(rehearsal: Rehearsal) -> int:
     """The state of one seed at its largest: of everybody, or after the first release, which adds to some strategies."""
     everybody = rehearsal.sizes.clients
-    first = releases_of(rehearsal.scenario, everybody, rehearsal.seed)[:1]
-    histories = [(everybody,), *((everybody, release.staying) for release in first)]
+    releases = releases_of(rehearsal.scenario, everybody, rehearsal.seed)
+    largest = max(releases, key=lambda release: len(release.staying), default=None)
+    after = {release.staying for release in (*releases[:1], largest) if release is not None}
+    histories = [(everybody,), *((everybody, staying) for staying in sorted(after))]
     return max(state_bytes(rehearsal, rehearsal.strategies, *history) for history in histories)
+
+
+def beside_bytes(rehearsal: Rehearsal) -> int:
+    """What a release writes beside the old files, which are erased once it is committed: all but the files of single clients,
+    of which only the newcomers' are new."""
+    everybody = rehearsal.sizes.clients
+    shared = sum(
+        kept_bytes([part for part in with_needs(parts) if not isinstance(part, Own)], rehearsal.layout(rule), everybody)
+        for rule, parts in parts_by_rule(rehearsal.strategies).items()
+    )
+    return shared + sum(own_bytes(rehearsal, label, everybody) for label in rehearsal.strategies)
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -155,20 +167,14 @@ def need_of(rehearsals: Sequence[Rehearsal], out: Path, measured: int = 0) -> Ne
     """
     first, *_ = rehearsals
     scenario, everybody = first.scenario, first.sizes.clients
-    parts = {str(out): sum(most_bytes(each) for each in rehearsals)}
+    needed = sum(most_bytes(each) for each in rehearsals) + max(beside_bytes(each) for each in rehearsals)
     if "bitwise" in scenario.audit:
-        audit = max(state_bytes(r, r.strategies, _stayed(r)) for r in rehearsals)
-        temporary = tempfile.gettempdir()
-        parts[temporary] = parts.get(temporary, 0) + audit
-    disk: dict[int, tuple[str, int, int]] = {}
-    for folder, needed in parts.items():
-        number, free = machine.disk_free(Path(folder))
-        name, sofar, _ = disk.get(number, (folder, 0, 0))
-        disk[number] = name, sofar + needed, free
+        needed += max(state_bytes(r, r.strategies, _stayed(r)) for r in rehearsals)
+    _, free = machine.disk_free(out)
     stored = {label: state_bytes(first, [label], everybody) for label in first.strategies}
     serving = {label: server_memory(first, label) for label in first.strategies}
     return Need(
-        {name: (needed, free) for name, needed, free in disk.values()},
+        {str(out): (needed, free)},
         (run_memory(first, measured), machine.memory_free()),
         max(stored.items(), key=lambda item: item[1]),
         max(serving.items(), key=lambda item: item[1]),

@@ -72,7 +72,8 @@ def rows_of(rehearsal: Rehearsal) -> list[Row]:
     scenario, clients = rehearsal.scenario, rehearsal.sizes.clients
     releases, rows = work.releases_of(scenario, clients, rehearsal.seed), []
     for label, strategy in rehearsal.strategies.items():
-        learn, forget = work.learning(rehearsal, label, clients), work.forgetting(rehearsal, label, releases)
+        learn = work.learning(rehearsal, label, clients)
+        forget = work.forgetting(rehearsal, label, releases) + work.joining(rehearsal, label, releases)
         again, steps = work.from_scratch(rehearsal, label, releases), work.steps_of(strategy.rule, scenario.tuning)
         spent, whole = forget.gradient_steps(steps), again.gradient_steps(steps)
         warning = ""
@@ -143,7 +144,10 @@ def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row],
     """A row per strategy."""
     stream = scenario.stream
     releases = len(work.releases_of(scenario, sizes.clients, scenario.seeds[0]))
-    title = f"{scenario.name}: {len(sizes.clients)} clients, {stream.requests} deletions in {releases} releases, "
+    events = f"{stream.requests} deletions" + (
+        f" and {stream.joins + stream.returns} joins" * bool(stream.joins + stream.returns)
+    )
+    title = f"{scenario.name}: {len(sizes.clients)} clients, {events} in {releases} releases, "
     title += f"{sizes.tunable:,} of {sizes.parameters:,} parameters tuned"
     made = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = {key: heading for key, heading in COLUMNS.items() if width >= WIDE.get(key, 0)}

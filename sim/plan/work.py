@@ -5,8 +5,8 @@ something is summed; everybody's, where all are merged again. The rest is what l
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -28,14 +28,28 @@ REHEARSED = 20_000
 
 @dataclass(frozen=True)
 class Release:
-    """Who leaves at it, and who stays."""
+    """Who leaves at it, and who is there afterwards; of these who has joined, and who has lost some examples."""
 
     leaving: Members
     staying: Members
+    joining: Members = ()
+    changed: Members = ()
+    parts: tuple["Release", ...] = ()
+    """What is carried out one after another, where that is more than one thing."""
 
     @property
     def before(self) -> Members:
-        return (*self.leaving, *self.staying)
+        return (*self.leaving, *(client for client in self.staying if client not in self.joining))
+
+    @property
+    def unchanged(self) -> Members:
+        """Who was there before with the same data as afterwards: to a strategy, a client with fewer examples is another."""
+        return tuple(client for client in self.before if client not in self.changed)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether somebody asked to be forgotten; else all that localizing costs is a price of joining."""
+        return bool(self.leaving or self.changed)
 
 
 def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release]:
@@ -45,10 +59,28 @@ def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release
     joining, unseen = stream.population(scenario.stream, everybody, seed)
     who = Population(clients=everybody, joining=joining, unseen=unseen)
     for batch in stream.releases(stream.draw(scenario.stream, who, seed), scenario.stream.release.every):
-        leaving = tuple(request.client for request in batch)
-        staying = tuple(client for client in staying if client not in leaving)
-        found.append(Release(leaving, staying))
+        found.append(_release(batch, staying))
+        staying = found[-1].staying
     return found
+
+
+def _release(batch: Sequence[stream.Request], there: Members) -> Release:
+    """What a batch comes to, and the requests of one kind in it that follow each other."""
+    parts, staying = [], there
+    for _, group in itertools.groupby(batch, key=lambda request: (request.kind, request.partial)):
+        parts.append(_together(list(group), staying))
+        staying = parts[-1].staying
+    return replace(_together(batch, there), staying=staying, parts=tuple(parts))
+
+
+def _together(batch: Sequence[stream.Request], there: Members) -> Release:
+    """The same, carried out at once; who leaves and comes back in it counts as both."""
+    asked = [request for request in batch if request.kind == stream.FORGET]
+    leaving = tuple(request.client for request in asked if not request.partial)
+    joining = tuple(request.client for request in batch if request.kind == stream.JOIN)
+    staying = tuple(client for client in there if client not in leaving) + joining
+    changed = tuple(request.client for request in asked if request.partial and request.client in staying)
+    return Release(leaving, staying, joining, changed)
 
 
 def remaining(releases: Sequence[Release], clients: Members) -> Members:
@@ -90,10 +122,49 @@ def learning(rehearsal: Rehearsal, label: str, members: Members) -> Work:
 
 def forgetting(rehearsal: Rehearsal, label: str, releases: Sequence[Release]) -> Work:
     """A whole stream of releases, the same way."""
+    tuned = sum(sum(tunings(rehearsal, label, release)[:1]) for release in releases)
+    mine = [release for release in releases if release.forgets]
+    return Work(tunings=tuned) + _localizing(rehearsal, label, mine)
+
+
+def joining(rehearsal: Rehearsal, label: str, releases: Sequence[Release]) -> Work:
+    """What those who join during the stream take; localizing counts here where nobody leaves at the same release."""
+    tuned = sum(sum(tunings(rehearsal, label, release)[1:]) for release in releases)
+    mine = [release for release in releases if not release.forgets]
+    return Work(tunings=tuned) + _localizing(rehearsal, label, mine)
+
+
+def tunings(rehearsal: Rehearsal, label: str, release: Release) -> tuple[int, int]:
+    """How often a strategy's clients are tuned at a release, for those who leave and for those who join.
+
+    A client who loses examples is derived with and without them. Where all are merged again, everybody gives its vector once
+    more; where something of all pairs is kept, so too whenever somebody joins or changes.
+    """
     strategy = rehearsal.strategies[label]
-    again = sum(len(release.leaving) * strategy.derives + len(release.staying) * strategy.rereads for release in releases)
-    localized = over(releases, lambda r: rehearsal.localizing(label, r.before, r.staying), has_formula(rehearsal, label))
-    return Work(tunings=again) + localized
+    if not strategy.rule:
+        return 0, 0
+    left = (len(release.leaving) + len(release.changed)) * strategy.derives
+    if strategy.rereads:
+        return left + len(release.staying), 0
+    again = [_again(part) if _pairs(rehearsal, [label]) else 0 for part in release.parts or (release,)]
+    changing = sum(many for many, part in zip(again, release.parts or (release,), strict=True) if part.changed)
+    return left + len(release.changed) + changing, len(release.joining) + sum(again) - changing
+
+
+def _pairs(rehearsal: Rehearsal, labels: Iterable[str]) -> bool:
+    """Whether something of all pairs of clients is kept for one of these."""
+    return any(part.joins_late for label in labels for part in rehearsal.strategies[label].parts)
+
+
+def _again(release: Release) -> int:
+    """Who is derived again, where something of all pairs is kept, because others join or change."""
+    others = len(release.staying) - len(release.joining) - len(release.changed)
+    return others if release.joining or release.changed else 0
+
+
+def _localizing(rehearsal: Rehearsal, label: str, releases: Sequence[Release]) -> Work:
+    formula = has_formula(rehearsal, label)
+    return over(releases, lambda r: rehearsal.localizing(label, r.unchanged, r.staying), formula)
 
 
 def from_scratch(rehearsal: Rehearsal, label: str, releases: Sequence[Release]) -> Work:
@@ -117,22 +188,31 @@ def of_run(rehearsal: Rehearsal, everybody: Members) -> tuple[Work, dict[Rule, i
     audits = [Release((), stayed)] * ("bitwise" in scenario.audit)
     tuned = len(everybody) + sum(len(audit.staying) for audit in audits)
     rules: dict[Rule, int] = {strategy.rule: tuned for strategy in strategies.values() if strategy.rule}
-    for rule in {strategy.rule for strategy in strategies.values() if strategy.derives}:
-        rules[rule] += len(everybody) - len(stayed)
+    for rule in rules:
+        rules[rule] += sum(_really(rehearsal, rule, release) for release in releases)
     done = Work(tunings=sum(rules.values()))
     done += together(rehearsal, (), everybody)
-    done += over(releases, lambda release: together(rehearsal, release.before, release.staying), formula=False)
+    done += over(releases, lambda release: together(rehearsal, release.unchanged, release.staying), formula=False)
     done += sum((together(rehearsal, (), audit.staying) for audit in audits), Work())
-    gone = list(itertools.accumulate(len(release.leaving) for release in releases))
+    batches = [scenario.stream.release.every] * len(releases)
+    asked = [min(count, scenario.stream.events) for count in itertools.accumulate(batches)]
     told = scenario.stream.evaluate_after or ()
-    published = [r.staying for r, count in zip(releases, gone, strict=True) if count in told]
-    scored = len(everybody) + scenario.stream.unseen
+    published = [r.staying for r, count in zip(releases, asked, strict=True) if count in told]
+    scored = len(everybody) + scenario.stream.unseen + scenario.stream.joins  # newcomers counted from the start
     for label in strategies:
         models = [_models(rehearsal, label, everybody, members) for members in (everybody, *published)]
         done += Work(evaluations=scored * sum(models))
         if "gap" in scenario.audit:
             done += Work(probes=scored * _models(rehearsal, label, everybody, stayed))
     return done, rules
+
+
+def _really(rehearsal: Rehearsal, rule: Rule, release: Release) -> int:
+    """Tunings that a release takes under a rule, for all strategies of the rule together."""
+    mine = [label for label, strategy in rehearsal.strategies.items() if strategy.rule == rule]
+    derives = any(rehearsal.strategies[label].derives for label in mine)
+    again = sum(map(_again, release.parts or (release,))) if _pairs(rehearsal, mine) else 0
+    return (len(release.leaving) + len(release.changed)) * derives + len(release.changed) + len(release.joining) + again
 
 
 def together(rehearsal: Rehearsal, before: Members, after: Members) -> Work:

@@ -63,9 +63,9 @@ class Deployment:
             if time.monotonic() > until:
                 self.flwr("stop", run_id, "here")
                 raise RuntimeError(f"the run had not ended in {within:g} s (its status: {status})")
-            for _ in range(10):  # asking costs more than looking
-                if not (out / "summary.json").exists():
-                    time.sleep(0.5)
+            asked = time.monotonic()  # asking starts a process of Flower's and costs more than looking
+            while not (out / "summary.json").exists() and time.monotonic() - asked < 20:
+                time.sleep(0.2)
         if status != "finished:completed":
             raise RuntimeError(f"{status}:\n{self.flwr('log', run_id, 'here', '--show')[-3000:]}")
 

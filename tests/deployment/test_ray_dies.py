@@ -107,14 +107,14 @@ def test_ray_itself_is_killed(kind: Kind, victim: str, site: Site, tiny_settings
 
 
 def test_a_full_object_store_says_so(site: Site, tiny_settings: Settings, tmp_path: Path) -> None:
-    """80 MB of memory and nowhere to spill to: three directions of 60 MB do not fit."""
+    """80 MB of memory, and a disk that counts as full: three directions of 60 MB do not fit."""
     ray.init(
         "local",
         num_cpus=4,
         object_store_memory=80_000_000,
         include_dashboard=False,
         log_to_driver=False,
-        _system_config={"automatic_object_spilling_enabled": False},
+        _system_config={"local_fs_capacity_threshold": 0.001},
     )
     try:
         with open_workers(WorkersSpec(count=1), "ray", tiny_settings) as workers:

@@ -60,9 +60,11 @@ def test_clusters_by_anchor_are_verified_and_follow_from_the_own_data(anchored: 
         members = json.loads((state / f"kept-{rule}" / "members.json").read_text())
         assert {c: member["anchors"] for c, member in members.items()} == {c: {count: right[c]} for c in stayed(anchored)}
     chosen = json.loads((state / "strategies" / "apa" / "chosen.json").read_text())
-    assert chosen["clusters"] == {
+    assert {name: sorted(members) for name, members in chosen["clusters"].items()} == {
         f"cluster-{k}": [c for c in stayed(anchored) if three[c] == k] for k in sorted({three[c] for c in stayed(anchored)})
     }
+    shards = {c: member["digest"] for c, member in json.loads((state / "kept-nothing/members.json").read_text()).items()}
+    assert {c: digest for members in chosen["clusters"].values() for c, digest in members.items()} == shards
     assert {c: sorted(scores) for c, scores in chosen["scores"].items()} == dict.fromkeys(
         stayed(anchored), sorted(chosen["clusters"])
     )
@@ -83,8 +85,8 @@ def test_costs_by_anchor(anchored: Path) -> None:
     rehearsal = Rehearsal(scenario, sizes_of(open_site(scenario.settings(7)), scenario), 7)
     for row in plan.rows_of(rehearsal):
         found = told[row.label]
-        assert found["gradient_steps"] == {"learn": 8 * 3, "forget": 4 * 3}
-        assert found["evaluations"] == {"learn": row.learn.evaluations, "forget": row.forget.evaluations}
+        assert found["gradient_steps"] == {"learn": 8 * 3, "forget": 4 * 3, "join": 0}
+        assert found["evaluations"] == {"learn": row.learn.evaluations, "forget": row.forget.evaluations, "join": 0}
     steps, scored, here = 0, 0, set(EIGHT)
     for release in records_of(anchored, "release"):
         left = {three[c] for c in release["clients"]}
@@ -92,8 +94,8 @@ def test_costs_by_anchor(anchored: Path) -> None:
         changed = left & {three[c] for c in here}
         steps, scored = steps + 2 * len(changed), scored + len(changed) * len(here)
     present = len(set(three.values()))
-    assert told["apa"]["gradient_steps"] == {"learn": 2 * present, "forget": steps}
-    assert told["apa"]["evaluations"] == {"learn": 8 * present, "forget": scored}
+    assert told["apa"]["gradient_steps"] == {"learn": 2 * present, "forget": steps, "join": 0}
+    assert told["apa"]["evaluations"] == {"learn": 8 * present, "forget": scored, "join": 0}
 
 
 def test_join_then_forget_is_never_joined_whatever_the_order(anchored: Path, tmp_path: Path) -> None:

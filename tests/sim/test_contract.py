@@ -26,6 +26,7 @@ from sim.proof.verify import verify
 from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
 from strategies.registry import CEILING, DEFAULT, FLOOR, REGISTRY, RETRAINED, strategy_of
+from strategies.state.store import called
 from strategies.strategy import Parameters, parameters_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,9 +89,8 @@ def test_a_fresh_process_finds_every_exact_state_equal(made: str, request: pytes
 
 def test_one_more_request_leaves_every_exact_state_equal(outside: Path, tmp_path: Path) -> None:
     run = run_scenario(load_scenario(str(outside / "scenario.yaml")), tmp_path / "run")
-    staying = next(
-        f"s{i}" for i in range(8) if (run / "state/7/kept-gram%3AGram/clients/labels" / f"s{i}.safetensors").exists()
-    )
+    labels = run / "state/7/kept-gram%3AGram/clients/labels"
+    staying = next(f"s{i}" for i in range(8) if (labels / f"{called(f's{i}')}.safetensors").exists())
     forget(run, staying)
     findings, traces = verify(run)
     assert traces == []

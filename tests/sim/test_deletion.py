@@ -1,5 +1,7 @@
 """Deletion when things go wrong: a vector that differs, a client that is gone, cohorts that fail."""
 
+import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from test_run import records_of, summary_of
-from tiny_scenario import tiny
+from tiny_scenario import TINY, tiny
 
 from clients.errors import WorkError
 from clients.jobs import Job, Reply
 from clients.settings import Settings
 from clients.work.site import open_site
-from sim.run import run_scenario
+from sim.cli import main
+from sim.life.summary import read_rows
+from sim.run import Open, run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
+from sim.workers import opening
 from sim.workers.workers import InlineWorkers, Workers
 
 Spoil = Callable[[Job, Reply], Reply]
@@ -39,12 +45,18 @@ class SpoiledWorkers(InlineWorkers):
             yield index, self.spoil(jobs[index], reply)
 
 
-def run_spoiled(out: Path, spoil: Spoil, **sections: Any) -> Path:
+def spoiling(spoil: Spoil) -> Open:
+    """Opens workers whose replies are spoiled."""
+
     @contextmanager
     def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
         yield SpoiledWorkers(settings, spoil)
 
-    return run_scenario(tiny(**SMALL, **sections), out, opened)
+    return opened
+
+
+def run_spoiled(out: Path, spoil: Spoil, **sections: Any) -> Path:
+    return run_scenario(tiny(**SMALL, **sections), out, spoiling(spoil))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +120,8 @@ def test_a_cohort_that_fails_is_asked_again_client_by_client(honest: Path, tmp_p
     assert not records_of(run, "failed")
 
 
-def test_a_client_that_cannot_be_tuned_is_left_out_and_the_ledger_says_so(honest: Path, tmp_path: Path) -> None:
+def test_a_client_that_cannot_be_tuned_is_missing_and_counted_nowhere(honest: Path, tmp_path: Path) -> None:
+    """Seven are there. Who is missing is named with its error, has no row, and is in no mean."""
     stays = next(f"u{i}" for i in range(8) if f"u{i}" not in leaving(honest))
 
     def spoil(job: Job, reply: Reply) -> Reply:
@@ -119,8 +132,66 @@ def test_a_client_that_cannot_be_tuned_is_left_out_and_the_ledger_says_so(honest
         ("plain", [stays], "its disk is full"),
         ("sign_fixed", [stays], "its disk is full"),
     ]
-    assert all(strategy["bitwise_equal"] for strategy in summary_of(run)["strategies"].values())
+    told = summary_of(run)
+    assert all(strategy["bitwise_equal"] for strategy in told["strategies"].values())
     assert len(records_of(run, "join")) == 2 * 7
+    errors = {"plain": "its disk is full", "sign_fixed": "its disk is full"}
+    assert (told["clients"], told["missing"], told["allow_missing"]) == (7, {"7": {stays: errors}}, 0)
+    rows = read_rows(run)
+    assert {row["client"] for row in rows} == {f"u{i}" for i in range(8)} - {stays}
+    assert {row["tasks"] for row in rows} == {7}
+    values = [row["value"] for row in read_rows(run, strategy="average", deleted=0)]
+    assert (len(values), told["strategies"]["average"]["accuracy"]["held_in_before"]) == (7, math.fsum(values) / 7)
+    assert told["retrain"][-1] == {"deleted": 2, "gradient_steps": 3 * 5}
+    assert told["strategies"]["average"]["gradient_steps"] == {"learn": 3 * 7, "forget": 3 * 2, "join": 0}
+
+
+def test_who_is_missing_under_one_rule_is_a_member_under_the_other(honest: Path, tmp_path: Path) -> None:
+    stays = next(f"u{i}" for i in range(8) if f"u{i}" not in leaving(honest))
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        broken = job.kind == "tune" and stays in job.clients and job.facts["rule"] == "plain"
+        return Reply(job.clients, error="out of memory") if broken else reply
+
+    run = run_spoiled(tmp_path / "run", spoil)
+    told = summary_of(run)
+    assert (told["clients"], told["missing"]) == (8, {"7": {stays: {"plain": "out of memory"}}})
+    there = {label: {row["client"] for row in read_rows(run, strategy=label)} for label in told["strategies"]}
+    everybody = {f"u{i}" for i in range(8)}
+    assert there == dict.fromkeys(["local", "average", "cluster_average", "ties"], everybody - {stays}) | {
+        "sift_masks": everybody
+    }
+    assert told["strategies"]["sift_masks"]["state_digest"] == digests(honest)["sift_masks"]
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_run_with_somebody_missing_fails_unless_so_many_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], allowed: int
+) -> None:
+    """The results of the others are written all the same, and terminal and page name who is missing."""
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        return Reply(job.clients, error="its disk is full") if job.kind == "tune" and "u4" in job.clients else reply
+
+    monkeypatch.setattr(opening, "open_workers", spoiling(spoil))
+    monkeypatch.setattr(run_scenario, "__defaults__", (None, opening.open_workers))
+    workers = TINY["workers"] | {"allow_missing": allowed}
+    small = {"strategies": ["average"], "workers": workers, "report": {"html": True}, "stream": {"requests": 0}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | small))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["unmerge", "run", "tiny.yaml"])
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr()
+    assert code == 1 - allowed
+    wrong = "Error: runs/tiny: 1 clients are missing, and workers.allow_missing is 0; the results of the others were written"
+    assert (said.err.splitlines()[-1:] == [wrong]) == ("allow_missing" in said.err) == (allowed == 0)
+    assert "Seed 7: 1 client is missing: they could not be tuned, and are in no mean." in said.out
+    assert "  u4 (plain): its disk is full" in said.out
+    assert "u4 (plain): its disk is full" in (tmp_path / "runs/tiny/report.html").read_text()
+    assert summary_of(tmp_path / "runs/tiny")["clients"] == 7
 
 
 def test_an_update_that_lies_is_refused(honest: Path, tmp_path: Path) -> None:
@@ -153,15 +224,7 @@ def test_mask_learning_is_tried_twice(tmp_path: Path) -> None:
 
     masks = {"strategies": [{"clamu": {"clusters": "clients", "steps": 1}}]}
 
-    @contextmanager
-    def opened(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-        yield SpoiledWorkers(settings, spoil)
-
-    @contextmanager
-    def broken(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
-        yield SpoiledWorkers(settings, always)
-
-    run = run_scenario(tiny(**masks), tmp_path / "run", opened)
+    run = run_scenario(tiny(**masks), tmp_path / "run", spoiling(spoil))
     assert summary_of(run)["strategies"]["clamu"]["bitwise_equal"] is True
     with pytest.raises(WorkError, match="learn_mask for u0 failed: lost"):
-        run_scenario(tiny(**masks), tmp_path / "again", broken)
+        run_scenario(tiny(**masks), tmp_path / "again", spoiling(always))

@@ -1,10 +1,10 @@
-"""The journal: a store in transactions, of which a process that is killed at any moment leaves the old state or the new one."""
+"""The journal: a store in transactions; a process that is killed at any moment leaves the old state or the new one."""
 
 import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,7 @@ def killed_after(operations: int) -> Iterator[list[str]]:
         for name in ("unlink", "rmdir", "replace", "mkdir"):
             patch.setattr(os, name, counted(name, getattr(os, name)))
         patch.setattr(os, "fsync", counted("fsync", lambda handle: None))
-        half = lambda path, content: write(path, content[: len(content) // 2])  # noqa: E731
-        patch.setattr(Path, "write_bytes", counted("write", write, half))
+        patch.setattr(Path, "write_bytes", counted("write", write, lambda path, content: write(path, content[::2])))
         yield done
 
 
@@ -150,7 +149,7 @@ def test_a_commit_is_a_line_of_the_ledger_after_what_was_told_to_it(tmp_path: Pa
     assert len({line["files"] for line in told if line["event"] == "commit"}) == 2
 
 
-@pytest.mark.parametrize("recovering", [0, 1, 2, 5, 9, 99])
+@pytest.mark.parametrize("recovering", [1, 4, 99])
 def test_a_kill_between_any_two_operations_leaves_the_old_state_or_the_new_one(tmp_path: Path, recovering: int) -> None:
     """And a kill while it is opened again, after so many operations, changes nothing. The ledger tells which it is."""
     seen = []
@@ -164,11 +163,8 @@ def test_a_kill_between_any_two_operations_leaves_the_old_state_or_the_new_one(t
             except Killed:
                 pass
         ended = len(done) < operations  # nothing was left to kill
-        with killed_after(recovering):
-            try:
-                opened(run)
-            except Killed:
-                pass
+        with killed_after(recovering), suppress(Killed):
+            opened(run)
         again = opened(run)
         commits = [line for line in read(run / "ledger.jsonl") if line["event"] == "commit"]
         expected = [OLD, NEW][len(commits) - 1]

@@ -526,7 +526,7 @@ def test_every_strategys_steps_tunings_and_evaluations_are_those_of_a_run(
     assert len(priced) == 35
     for row in priced:
         found = told[row.label]
-        works = {"learn": row.learn, "forget": row.forget}
+        works = {"learn": row.learn, "forget": row.forget, "join": Work()}
         assert {k: w.gradient_steps(row.steps) for k, w in works.items()} == found["gradient_steps"], row.label
         assert {k: w.evaluations for k, w in works.items()} == found["evaluations"], row.label
         tuned = {key: w.tunings + w.pooled for key, w in works.items()}
@@ -549,9 +549,9 @@ def test_every_strategys_bytes_are_those_of_the_files(
 def test_the_state_of_a_run_takes_the_bytes_that_were_told(
     everything: tuple[Scenario, Path, dict[str, int]], sizes: Sizes
 ) -> None:
-    """At the end; JSON files, which hold a few hundred bytes a client, are not counted."""
+    """At the end; JSON files, which hold a few hundred bytes a client, and scores are not counted."""
     scenario, run, _ = everything
-    files = [path for path in (run / "state" / "7").rglob("*") if path.is_file() and path.suffix != ".json"]
+    files = [path for path in (run / "state" / "7").rglob("*") if path.suffix in (".safetensors", ".bits")]
     rehearsal = Rehearsal(scenario, sizes, 7)
     predicted = needs.state_bytes(rehearsal, rehearsal.strategies, sizes.clients, left_of(scenario, sizes))
     assert predicted == pytest.approx(sum(path.stat().st_size for path in files), rel=0.01)
@@ -651,16 +651,14 @@ def test_what_the_machine_tells(tmp_path: Path) -> None:
     assert 0 < free <= shutil.disk_usage(tmp_path).total
 
 
-def test_needs_of_all_seeds_and_of_the_audit_add_up_on_one_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+def test_needs_of_all_seeds_of_a_commit_and_of_the_audit_add_up(tmp_path: Path) -> None:
     one = len(save({"value": np.zeros(100, dtype=np.float32)}))
     scenario = tiny(strategies=["average", "local"], seeds=[1, 2])
     total = storage("average", EIGHT)
     need = needs.need_of(rehearsals_of(scenario, SIZES), tmp_path / "runs" / "a")
     ((folder, (needed, free)),) = need.disk.items()
     assert folder == str(tmp_path / "runs" / "a")
-    assert needed == 2 * (total + 8 * one) + total + 4 * one  # four are left for the audit's rebuild
+    assert needed == 2 * (total + 8 * one) + total + total + 4 * one  # a sum beside the old; four are left for the audit
     assert free > 0
     assert need.most_disk == ("local", 8 * one)
     assert need.memory[0] == 800 + 2000 + 8 * 400 + 3200 + 3 * 400

@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from contract import life_of
 from test_run import records_of, summary_of
 from tiny_scenario import CENTRAL_STEPS, EDIT_STEPS, EDITED, POOLED, RETRAINED, labels, tiny
 from typer.testing import CliRunner
 
 from clients.data.dataset import Shard
+from clients.data.population import Population
 from clients.work.site import open_site
 from clients.work.tuning import tune
 from sim.cli import app
-from sim.life.system import build
 from sim.proof.verify import verify
 from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
@@ -75,7 +76,7 @@ def test_nothing_of_the_forgotten_is_named_in_the_state(pooled: Path) -> None:
 def test_costs(pooled: Path) -> None:
     """Central: all steps again at each release. SISA: what the leavers were in. Edits: as their headers say."""
     told = summary_of(pooled)["strategies"]
-    assert told["central"]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * CENTRAL_STEPS}
+    assert told["central"]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * CENTRAL_STEPS, "join": 0}
     assert told["central"]["client_tunings"] == 8 + 6 + 4
 
     place = {c: (number(c, 2, 7), number(f"slice of {c}", 2, 7)) for c in CLIENTS}
@@ -87,7 +88,7 @@ def test_costs(pooled: Path) -> None:
             first = min((place[c][1] for c in gone - before if place[c][0] == shard), default=2)
             steps += SISA_STEPS * len({place[c] for c in stay if place[c][0] == shard and place[c][1] >= first})
         before = gone
-    assert told["sisa"]["gradient_steps"] == {"learn": learn, "forget": steps}
+    assert told["sisa"]["gradient_steps"] == {"learn": learn, "forget": steps, "join": 0}
     assert steps < 2 * learn
 
     groups = {k: {c for c in CLIENTS if number(c, 3, 7) == k} for k in range(3)}
@@ -96,17 +97,17 @@ def test_costs(pooled: Path) -> None:
         changed = [k for k, group in groups.items() if group & (gone - before) and group - gone]
         retrained, scored, before = retrained + len(changed), scored + len(changed) * (8 - len(gone)), gone
     present = sum(bool(group) for group in groups.values())
-    assert told["apa"]["gradient_steps"] == {"learn": APA_STEPS * present, "forget": APA_STEPS * retrained}
-    assert told["apa"]["evaluations"] == {"learn": 8 * present, "forget": scored}
+    assert told["apa"]["gradient_steps"] == {"learn": APA_STEPS * present, "forget": APA_STEPS * retrained, "join": 0}
+    assert told["apa"]["evaluations"] == {"learn": 8 * present, "forget": scored, "join": 0}
 
     evaluations = sum(LAMBDAS * (2 + stay) for stay in (6, 4))  # two leave at each release
     for label in NEGATED:
-        assert told[label]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * VARIANTS * EDIT_STEPS}
+        assert told[label]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * VARIANTS * EDIT_STEPS, "join": 0}
         tried = VARIANTS if label == "best" else 1
-        assert told[label]["evaluations"] == {"learn": 0, "forget": tried * evaluations}
+        assert told[label]["evaluations"] == {"learn": 0, "forget": tried * evaluations, "join": 0}
         assert told[label]["client_tunings_forget"] == 2 * VARIANTS * 2
-    assert told["linear_negation"]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * EDIT_STEPS}
-    assert told["linear_negation"]["evaluations"] == {"learn": 0, "forget": evaluations}
+    assert told["linear_negation"]["gradient_steps"] == {"learn": CENTRAL_STEPS, "forget": 2 * EDIT_STEPS, "join": 0}
+    assert told["linear_negation"]["evaluations"] == {"learn": 0, "forget": evaluations, "join": 0}
     forget = {label: told[label]["gradient_steps"]["forget"] for label in ("gradient_ascent", "salun", "l1_sparse")}
     assert forget == {"gradient_ascent": 2 * EDIT_STEPS, "salun": 2 * (2 * EDIT_STEPS + 1), "l1_sparse": 2 * EDIT_STEPS}
 
@@ -137,7 +138,7 @@ def test_the_saved_central_model_is_the_pool_of_who_stayed_tuned_here(tmp_path: 
         examples = tuple(example for client in clients for example in site.shard(client).train)
         return tune(site.model, Shard("pool", examples), "plain", site.settings.tuning, 7).vector
 
-    system = build(scenario, 7, run / "state" / "7", load=True)
+    system = life_of(run).system
     np.testing.assert_array_equal(system.strategies["central"].vector(MERGED), together(stay))
     shards = [shard for shard in (0, 1) if any(number(c, 2, 7) == shard for c in stay)]
     models = [together([c for c in stay if number(c, 2, 7) == shard]) for shard in shards]
@@ -178,7 +179,7 @@ def test_edits_remember_the_order_and_retraining_does_not(tmp_path: Path) -> Non
 
 def test_everybody_may_leave(tmp_path: Path) -> None:
     scenario = tiny(strategies=["zero_shot", *ONE_EACH], stream={"requests": 8, "release": {"every": 5}})
-    assert len(draw(scenario.stream, tuple(CLIENTS), 7)) == 8
+    assert len(draw(scenario.stream, Population(clients=tuple(CLIENTS), joining=tuple(CLIENTS)), 7)) == 8
     told = summary_of(run_scenario(scenario, tmp_path / "run"))["strategies"]
     for label, strategy in told.items():
         assert strategy["accuracy"]["forgotten_after"] == told["zero_shot"]["accuracy"]["forgotten_after"], label
@@ -205,7 +206,7 @@ def test_edits_lower_the_score_of_the_forgotten(tmp_path: Path) -> None:
     kept = told["negmerge"]
     members_before = (8 * kept["held_in_before"] - kept["forgotten_before"]) / 7
     assert kept["held_in_after"] >= 0.949 * members_before
-    system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
+    system = life_of(run).system
     chosen = system.strategies["negmerge"].chosen
     assert 0 < chosen["lambda"] <= 1
     assert 0 < chosen["kept_share"] < 0.9

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny_scenario
+from contract import life_of
 from noting import noted_run
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, labels, tiny
@@ -18,11 +19,11 @@ from clients.exact.exact_sum import to_grid
 from clients.work.site import open_site
 from clients.work.tuning import tune
 from sim.life.deletion import price_of_tuning_again
-from sim.life.system import build
 from sim.proof.verify import verify
 from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
 from strategies.rebuild import ties
+from strategies.state.store import called
 from strategies.strategy import MERGED
 
 STEPS = 3
@@ -53,7 +54,7 @@ def test_every_method_is_bitwise_equal_to_a_rebuild_and_forgets_all_files(merged
     assert [finding.equal for finding in findings] == [True] * len(MERGING)
     assert traces == []
     vectors = run / "state" / "7" / "kept-plain" / "clients" / "vectors"
-    assert sorted(path.stem for path in vectors.iterdir()) == stayed(run)
+    assert sorted(path.stem for path in vectors.iterdir()) == sorted(map(called, stayed(run)))
 
 
 def test_rebuilding_costs_the_tuning_of_all_who_stay(merged: tuple[Path, list[str]]) -> None:
@@ -61,12 +62,12 @@ def test_rebuilding_costs_the_tuning_of_all_who_stay(merged: tuple[Path, list[st
     run, _ = merged
     told, size = summary_of(run)["strategies"], summary_of(run)["parameters"]["tunable"]
     for label in REBUILT:
-        assert told[label]["gradient_steps"] == {"learn": 8 * STEPS, "forget": (6 + 4) * STEPS}
-        assert told[label]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS}
+        assert told[label]["gradient_steps"] == {"learn": 8 * STEPS, "forget": (6 + 4) * STEPS, "join": 0}
+        assert told[label]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS, "join": 0}
         assert told[label]["client_tunings_forget"] == 6 + 4
     for label in SUBTRACTED:
-        assert told[label]["gradient_steps"] == {"learn": 8 * STEPS, "forget": 4 * STEPS}
-    assert told["tall"]["evaluations"] == {"learn": 8 * 4, "forget": (6 + 4) * 4}
+        assert told[label]["gradient_steps"] == {"learn": 8 * STEPS, "forget": 4 * STEPS, "join": 0}
+    assert told["tall"]["evaluations"] == {"learn": 8 * 4, "forget": (6 + 4) * 4, "join": 0}
     for label in ("ties", "emr"):  # they ask for no evaluations
         vectors = (8 + 6 + 4) * 4 * size
         assert vectors < told[label]["bytes_up"] < vectors + 18 * 1000
@@ -91,7 +92,7 @@ def test_the_saved_merge_is_that_of_the_retained_clients_tuned_here(merged: tupl
     run, _ = merged
     site = open_site(load_scenario(str(run / "scenario.yaml")).settings(7))
     vectors = [tune(site.model, site.shard(client), "plain", site.settings.tuning, 7).vector for client in stayed(run)]
-    system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
+    system = life_of(run).system
     right = ties.merge([vector.__getitem__ for vector in vectors], vectors[0].size, 0.2)
     np.testing.assert_array_equal(system.strategies["ties"].vector(MERGED), right)
     kept = system.kept_of("ties")
@@ -116,7 +117,7 @@ def test_the_forgotten_are_served_as_anybody(merged: tuple[Path, list[str]]) -> 
     run, _ = merged
     rows = pq.read_table(run / "metrics.parquet").to_pylist()
     last = {(r["strategy"], r["client"]): r["value"] for r in rows if (r["deleted"], r["split"]) == (4, "forgotten")}
-    system = build(load_scenario(str(run / "scenario.yaml")), 7, run / "state" / "7", load=True)
+    system = life_of(run).system
     for client in {client for _, client in last}:
         assert last["average", client] == pytest.approx(last["tall", client], rel=1e-4)  # one mean, rounded differently
         for label, strategy in system.strategies.items():

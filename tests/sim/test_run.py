@@ -109,7 +109,7 @@ def test_costs_follow_from_the_deletion_rule(finished: Path) -> None:
         assert (found["gradient_steps"], found["client_tunings"]) == (steps, tunings), label
     assert strategies["average"]["parallel_steps"] == {"learn": STEPS, "forget": 2 * STEPS, "join": 0}
     assert strategies["clamu"]["parallel_steps"]["forget"] == 2 * (STEPS + MASK_STEPS)
-    assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5, "join": 0}  # the paper's grid of 5
+    assert strategies["sift_masks"]["evaluations"] == {"learn": 8 * 5, "forget": (6 + 4) * 5, "join": 0}  # a grid of 5
 
 
 def test_bytes_are_of_what_each_strategy_wants(finished: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract import life_of
 from noting import noted_run
 from rich.console import Console
 from test_run import records_of, summary_of
@@ -22,8 +23,7 @@ from sim.attacks import membership
 from sim.attacks.gap import Pooled, gap, measures
 from sim.life.learning import learn, localize
 from sim.life.ledger import Ledger
-from sim.life.saved import open_run, open_system
-from sim.life.system import build
+from sim.life.life import open_life
 from sim.plan import needs, plan, work
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import sizes_of
@@ -67,6 +67,12 @@ def measured(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sce
     scenario = pictures()
     run, noted = noted_run(scenario, tmp_path_factory.mktemp("measured") / "run")
     return scenario, run, sum(facts.get("evaluations", 0) for _, facts in noted)
+
+
+def record_of(run: Path, seed: int) -> dict[str, Any]:
+    """A seed's ``progress.json``."""
+    record: dict[str, Any] = json.loads((run / "state" / str(seed) / "progress.json").read_text())
+    return record
 
 
 # -- by hand ----------------------------------------------------------------------------------------------------------
@@ -153,9 +159,9 @@ def test_retraining_has_no_gap_and_the_others_that_of_their_numbers(measured: tu
 def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Scenario, Path, int]) -> None:
     """Each client probed by itself here, from the saved state."""
     _, run, _ = measured
-    scenario, summary, (record,) = open_run(run)
-    system = open_system(run, scenario, record)
-    site, gone = open_site(system.settings), set(record["forgotten"])
+    life, told = life_of(run), summary_of(run)["unlearning"]
+    system = life.system
+    site, gone = open_site(system.settings), set(life.record["forgotten"])
     for label, strategy in system.strategies.items():
         right: dict[str, list[float]] = {"retained": [], "forgotten": [], "test": []}
         for client in system.manifest.clients:
@@ -166,7 +172,7 @@ def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Sce
             right["test"] += arrays[f"validation/{client}"][1].tolist()
         assert {split: len(values) for split, values in right.items()} == {"retained": 32, "forgotten": 16, "test": 24}
         for split, values in right.items():
-            assert summary["unlearning"][label][split] == pytest.approx(sum(values) / len(values)), (label, split)
+            assert told[label][split] == pytest.approx(sum(values) / len(values)), (label, split)
 
 
 def test_exact_strategies_show_the_numbers_of_a_system_without_the_forgotten(
@@ -174,14 +180,16 @@ def test_exact_strategies_show_the_numbers_of_a_system_without_the_forgotten(
 ) -> None:
     """To the last bit; what was only edited does not."""
     scenario, run, _ = measured
-    (record,) = open_run(run)[2]
-    fresh = build(scenario, 7, tmp_path / "fresh")
-    stay = [client for client in fresh.manifest.clients if client not in record["forgotten"]]
+    gone = life_of(run).record["forgotten"]
+    life = open_life(tmp_path / "fresh", scenario, 7, Ledger(tmp_path / "ledger.jsonl"))
+    fresh = life.system
+    stay = [client for client in fresh.manifest.clients if client not in gone]
     with open_workers(scenario.workers, "inline", fresh.settings) as workers:
         learn(fresh, dict.fromkeys(fresh.kept, stay), workers)
         localize(fresh, workers)
         fresh.save()
-        found = unlearning.measure(fresh, record["forgotten"], workers, Ledger(tmp_path / "ledger.jsonl"))
+        unlearning.measured(life, workers)
+    found = life.record["unlearning"]
     told = summary_of(run)["unlearning"]
     assert {label: found[label] for label in EXACT} == {label: told[label] for label in EXACT}
     assert found["gradient_ascent"] != told["gradient_ascent"]
@@ -213,8 +221,8 @@ def test_one_more_request_is_measured_again(measured: tuple[Scenario, Path, int]
     scenario, run, _ = measured
     again = run_scenario(scenario, tmp_path / "run")
     assert summary_of(again)["unlearning"] == summary_of(run)["unlearning"]
-    (record,) = open_run(again)[2]
-    client = next(c for c in open_site(scenario.settings(7)).manifest.clients if c not in record["forgotten"])
+    gone = life_of(again).record["forgotten"]
+    client = next(c for c in open_site(scenario.settings(7)).manifest.clients if c not in gone)
     forget(again, client)
     after = summary_of(again)["unlearning"]
     assert after["retrained"]["gap"] == 0.0
@@ -225,7 +233,7 @@ def test_one_more_request_is_measured_again(measured: tuple[Scenario, Path, int]
 def test_means_and_spread_over_seeds_and_all_three_tables(tmp_path: Path) -> None:
     chosen = ["average", {"central": POOL}]
     run = run_scenario(pictures(seeds=[7, 8], strategies=chosen, report={"html": True}), tmp_path / "run")
-    told, records = summary_of(run), open_run(run)[2]
+    told, records = summary_of(run), [record_of(run, seed) for seed in (7, 8)]
     for key in ("retained", "mia", "gap"):
         a, b = (record["unlearning"]["average"][key] for record in records)
         assert told["unlearning"]["average"][key] == pytest.approx((a + b) / 2)

@@ -10,8 +10,8 @@ from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from sim.proof.verify import remains, verify
-from sim.run import forget, run_scenario
+from sim.proof.verify import verify
+from sim.run import forget, resume, run_scenario
 from strategies.state.store import called
 
 
@@ -88,6 +88,14 @@ def forge(run: Path) -> None:
     path.write_text(json.dumps(record))
 
 
+def cut_off(run: Path) -> None:
+    """Whole commits at the end are left out: no hash tells."""
+    path = run / "ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["event"] for line in lines[-3:]] == ["commit", "end", "commit"]
+    path.write_text("".join(lines[:-2]))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -98,11 +106,11 @@ def forge(run: Path) -> None:
         (lambda run: (run / "state/7/progress.json").unlink(), r"progress\.json: cannot be read"),
         (lambda run: a_mask(run).unlink(), r"\.bits: cannot be read"),
         (lambda run: a_mask(run).write_bytes(b"1"), r"\.bits: damaged: 1 bytes"),
-        (lambda run: (run / "summary.json").unlink(), "has not finished; go on with: unmerge run --resume"),
         (lambda run: (run / "scenario.yaml").unlink(), "not a run folder"),
         (edit_scenario, "was changed after the run"),
         (edit_ledger, r"ledger\.jsonl, line \d+: the hash chain is broken"),
         (forge, "its last release of average is not the state"),
+        (cut_off, "its last lines are missing"),
     ],
 )
 def test_damage_is_one_clear_error(run: Path, damage: Any, message: str) -> None:
@@ -111,6 +119,16 @@ def test_damage_is_one_clear_error(run: Path, damage: Any, message: str) -> None
     for look in (lambda: verify(run), lambda: forget(run, client)):
         with pytest.raises(InputError, match=message):
             look()
+
+
+def test_a_run_without_its_summary_has_not_finished_and_sums_up_again(run: Path) -> None:
+    before, lines = summary_of(run), (run / "ledger.jsonl").read_bytes()
+    (run / "summary.json").unlink()
+    with pytest.raises(InputError, match=r"has not finished; go on with: unmerge run --resume"):
+        verify(run)
+    resume(run)
+    assert summary_of(run) == before
+    assert (run / "ledger.jsonl").read_bytes() == lines  # nothing was owed
 
 
 def test_what_was_not_erased_is_found(run: Path) -> None:
@@ -152,7 +170,10 @@ def test_a_client_called_as_a_file_is_raises_no_false_alarm_and_what_is_put_back
     staying = sorted(map(called, NAMES[6:]))
     assert sorted(path.stem for path in kept.iterdir()) == sorted(path.stem for path in own.iterdir()) == staying
     for name in NAMES[:6]:
-        for left in (kept / f"{called(name)}.safetensors", own / f"{called(name)}.bits", own / f"{called(name)}.safetensors"):
+        for left in (
+            kept / f"{called(name)}.safetensors",
+            *(own / f"{called(name)}.{end}" for end in ("bits", "safetensors")),
+        ):
             left.write_bytes(b"\0")
             assert verify(misnamed) == ([], [str(left)])
             left.unlink()
