@@ -12,6 +12,10 @@ test: .venv/.installed-dev
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
+# A driver that is killed at any moment, interrupted, out of disk; Ray whose processes are killed. A quarter of an hour.
+test-kills: .venv/.installed-dev
+	$(BIN)/python -m pytest -m slow -s tests/reliability
+
 # Flower and Ray as they are used: processes of a SuperLink, SuperNodes and a Ray cluster on this machine.
 test-deployment: .venv/.installed-dev
 	$(BIN)/python -m pytest -m deployment -s tests/deployment

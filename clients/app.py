@@ -43,6 +43,8 @@ SHORT = 20_000
 """Characters of settings that travel within the record of the jobs; those with a population are longer."""
 WHO = "who"
 """The job that every node can do: to name the clients whose data it holds, or nobody (None) if it can have everybody's."""
+WAKE = "wake"
+"""The job of importing what jobs need, before there is one."""
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
 
@@ -103,19 +105,19 @@ def encode_jobs(jobs: Sequence["Job"], shared: ArrayRecord, settings: str) -> Re
     """
     named = ArrayRecord({name: shared[name] for name in sorted({name for job in jobs for name in job.shared})})
     arrays = {f"{number}/{name}": array for number, job in enumerate(jobs) for name, array in job.arrays.items()}
-    config = {"jobs": json.dumps([_told(job) for job in jobs])}
+    configs = {"jobs": ConfigRecord({"jobs": json.dumps([_told(job) for job in jobs])})}
     if len(settings) < SHORT:
-        return _records({"jobs": ConfigRecord(config | {"settings": settings})}, arrays=encode_arrays(arrays), shared=named)
-    configs = {"jobs": ConfigRecord(config), "settings": ConfigRecord({"settings": settings})}
+        configs["jobs"]["settings"] = settings
+    else:
+        configs["settings"] = ConfigRecord({"settings": settings})
     return _records(configs, arrays=encode_arrays(arrays), shared=named)
 
 
 def _records(configs: Mapping[str, ConfigRecord], **arrays: ArrayRecord) -> RecordDict:
     """Records as one, without those that hold nothing: Flower sends every record and array by itself."""
     content = RecordDict()
-    for name, record in (*configs.items(), *arrays.items()):
-        if record:
-            content[name] = record
+    content.config_records.update(configs)
+    content.array_records.update({name: record for name, record in arrays.items() if record})
     return content
 
 
@@ -144,6 +146,12 @@ def decode_jobs(content: RecordDict) -> tuple[list["Job"], dict[str, np.ndarray]
     configs = content.config_records
     settings = str(configs.get("settings", configs["jobs"])["settings"])
     return jobs, _arrays(content, "shared"), settings
+
+
+def wake_up() -> RecordDict:
+    """The content of a message on which a node gets ready; made without importing what jobs need."""
+    about = {"kind": WAKE, "clients": [], "facts": {}, "shared": []}
+    return RecordDict({"jobs": ConfigRecord({"jobs": json.dumps([about]), "settings": ""})})
 
 
 def encode_job(job: "Job", shared: ArrayRecord, settings: str) -> RecordDict:
@@ -235,16 +243,19 @@ def _replies(content: RecordDict, config: Mapping[str, Any], first: int = 0) -> 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nothing writes to them
             try:
-                yield _reply(job, shared, _settings(settings), config.get(DATA_SOURCE))
+                yield _reply(job, shared, settings, config.get(DATA_SOURCE))
             except InputError as error:
                 yield Reply(job.clients, error=f"{type(error).__name__}: {error}")
 
 
-def _reply(job: "Job", shared: dict[str, np.ndarray], settings: "Settings", own: str | None) -> "Reply":
+def _reply(job: "Job", shared: dict[str, np.ndarray], text: str, own: str | None) -> "Reply":
     """Do a job at this node: over its own data if its config names them, else over those of the scenario."""
     from clients.jobs import Reply, perform
     from clients.work.site import HERE, open_site
 
+    if job.kind == WAKE:
+        return Reply(())
+    settings = _settings(text)
     source = None if own is None else HERE.dataset(settings.data, settings.seed, str(own), settings.population)
     if job.kind == WHO:
         return Reply((), {"clients": None if source is None else [shard.client for shard in source.shards]})

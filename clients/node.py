@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
@@ -27,6 +28,8 @@ from flwr.supernode.runtime.run_clientapp import run_clientapp
 
 LOOK = 0.2
 """Seconds between two looks for messages, for apps to start, and for their replies."""
+SOON = 0.05
+"""Seconds until what was still on its way is looked for again; it doubles each time."""
 APP = "flwr-clientapp"
 """The program that Flower starts for a message: what the app takes itself to be in."""
 STARTER = "superexec"
@@ -73,6 +76,7 @@ def start_apps() -> None:
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     os.environ.setdefault("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", str(LOOK))
+    inflatable_utils.pull_objects = partial(inflatable_utils.pull_objects, initial_backoff=SOON)
     run_superexec.get_executor = lambda *kind, **options: Forking()  # type: ignore[attr-defined]
     flower_superexec()
 
@@ -87,7 +91,7 @@ def serve() -> None:
     internal: Any = start_client_internal
     internal.subprocess = SimpleNamespace(Popen=start)
     internal.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, LOOK)))
-    internal.pull_objects = partial(internal.pull_objects, initial_backoff=LOOK)
+    internal.pull_objects = partial(internal.pull_objects, initial_backoff=SOON)
     flower_supernode()
 
 

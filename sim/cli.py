@@ -180,12 +180,13 @@ def strategies() -> None:
     """List the strategies, with exactness and deletion rule."""
     from sim.terminal import console
     from strategies.registry import REGISTRY
-    from strategies.strategy import parameters_of
+    from strategies.strategy import NEEDS, parameters_of
 
     for name, strategy in REGISTRY.items():
         first = (sys.modules[strategy.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
         keys = ", ".join(parameters_of(strategy).model_fields)
         console.print(f"[bold]{name}[/]  {strategy.exactness}, {strategy.deletion}  ({keys})", highlight=False)
+        console.print(f"    A deletion needs {NEEDS[strategy.deletion]}.", highlight=False)
         console.print(f"    {first}", highlight=False, markup=False)
 
 
@@ -273,8 +274,8 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     )
     if (most := max(map(len, summary["missing"].values()), default=0)) > summary["allow_missing"]:
         raise InputError(
-            f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; the results of the "
-            "others were written"
+            f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; what the others "
+            "came to was written"
         )
 
 

@@ -37,6 +37,16 @@ Deletion = Literal["erase", "subtract", "relearn", "rebuild", "retrain", "edit"]
               so this is never exact
 """
 
+NEEDS: dict[Deletion, str] = {
+    "erase": "nobody",
+    "subtract": "the client who leaves",
+    "relearn": "the client who leaves, and those who stay",
+    "rebuild": "all who stay",
+    "retrain": "the data of those who stay",
+    "edit": "the client who leaves",
+}
+"""Who has to be reached for a deletion."""
+
 CHOSEN = "chosen.json"
 MASK_SUFFIX, VECTOR_SUFFIX = ".bits", ".safetensors"
 MERGED = "merged"

@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -19,14 +20,18 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from safetensors.numpy import load_file
 
+from clients.data.population import Population
+from clients.errors import InputError
 from clients.jobs import Job, Reply
 from clients.settings import Settings
 from clients.work.site import Process, open_site
 from sim import cli
 from sim.life.ledger import Ledger
+from sim.life.life import first_population
 from sim.life.release import carry_out
-from sim.run import run_scenario
+from sim.run import resume, run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
+from sim.stream.requests import FORGET, JOIN, draw
 from sim.workers.workers import InlineWorkers, Workers
 from strategies.registry import REGISTRY
 
@@ -67,12 +72,15 @@ def fields(heading: str) -> set[str]:
 
 SCHEMA = json.loads(block("json"))
 CHECK = Draft202012Validator(SCHEMA)
-FILES = [re.split(r"\s{2,}", line, maxsplit=1) for line in block("files").splitlines()]
-PATTERNS = dict(FILES)
+SHAPES = {frozenset(event["required"]) for event in SCHEMA["oneOf"]}
+"""Fields that lines have together."""
+PATTERNS, UNDER_WAY = (
+    dict(re.split(r"\s{2,}", line, maxsplit=1) for line in block(name).splitlines()) for name in ("files", "unfinished")
+)
 
 
 class Faulty(InlineWorkers):
-    """Workers under whom u0 can never be tuned, the first to be derived again comes back changed, and others never do."""
+    """Workers under whom u6 can never be tuned, the first to be derived again comes back changed, and others never do."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(open_site(settings))
@@ -82,7 +90,7 @@ class Faulty(InlineWorkers):
         jobs = list(jobs)
         for index, reply in super().run(jobs, shared):
             job = jobs[index]
-            if job.kind == "tune" and "u0" in job.clients:
+            if job.kind == "tune" and "u6" in job.clients:
                 reply = Reply(job.clients, error="InputError: no data today")
             elif job.kind == "tune" and job.facts["wants"] == [["sum", None]]:
                 self.derived |= set(job.clients)
@@ -98,9 +106,42 @@ def faulty(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Worker
     yield Faulty(settings)
 
 
+class Dying(InlineWorkers):
+    """Workers of a process that ends after eight replies."""
+
+    def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
+        yield from itertools.islice(super().run(jobs, shared), 8)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def dying(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
+    yield Dying(open_site(settings))
+
+
 @pytest.fixture(scope="module")
-def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A run of every strategy and a request to it, a run with failures, and one of two seeds with the gap to retraining."""
+def lively(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A run that is killed while it learns and goes on; in its stream somebody joins, examples are forgotten, and who wants
+    to come back still waits to be forgotten. And the files that the kill has left."""
+    folder = tmp_path_factory.mktemp("lively")
+    strategies = ["zero_shot", "average", "mask_only"]
+    stream: dict[str, Any] = {"join": 6, "joins": 1, "requests": 3, "examples": 1, "returns": 1}
+    scenario = tiny(strategies=strategies, stream=stream, workers={"kind": "inline", "cohort": 1})
+    asked = draw(scenario.stream, first_population(scenario, 7), 7)
+    back = next(r.client for r in asked if r.kind == JOIN and r.client in {q.client for q in asked if q.kind == FORGET})
+    away = stream | {"offline": {"calendar": {back: [[0, 400]]}}}
+    scenario = tiny(strategies=strategies, stream=away, workers={"kind": "inline", "cohort": 1})
+    with pytest.raises(KeyboardInterrupt):
+        run_scenario(scenario, folder / "run", dying)
+    left = files_of(folder / "run")
+    resume(folder / "run")
+    return folder / "run", set(left)
+
+
+@pytest.fixture(scope="module")
+def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory, lively: tuple[Path, set[str]]) -> list[Path]:
+    """A run of every strategy and requests to it, one with failures and somebody offline, one of two seeds with the gap to
+    retraining, and the lively one."""
     folder = tmp_path_factory.mktemp("documented")
     digits = {
         "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "validation": 4, "public_clients": 2},
@@ -112,11 +153,18 @@ def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     }
     every = run_scenario(tiny(data=FEW, strategies=EVERY, stream={"requests": 0}, audit=[]), folder / "every")
     cli.forget(every, "u3")
-    stream = {"requests": 3, "release": {"every": 1}}
+    with pytest.raises(InputError, match="u3: has been forgotten already"):
+        cli.forget(every, "u3")
+    stream: dict[str, Any] = {"requests": 3, "examples": 2, "release": {"every": 1}}
+    clients = tuple(f"u{i}" for i in range(8))
+    asked = draw(tiny(stream=stream).stream, Population(clients=clients, joining=clients), 7)
+    away = next(request.client for request in asked if request.partial)
+    stream["offline"] = {"policy": "rebuild", "calendar": {away: [[0, 400]]}}
     return [
         every,
         run_scenario(tiny(strategies=["average", "local"], stream=stream, audit=[]), folder / "faulty", faulty),
         run_scenario(tiny(**digits, stream={"requests": 1}), folder / "gap"),
+        lively[0],
     ]
 
 
@@ -140,6 +188,8 @@ def test_every_line_of_a_ledger_is_what_the_page_says(runs: list[Path]) -> None:
         (False, False),
         (False, True),
     }
+    assert len({(line["derived"], "digest" in line) for line in forgot if "examples" in line}) == 4
+    assert {frozenset(line) for line in told} == SHAPES
 
 
 def test_the_tables_name_the_events_and_fields_of_the_schema() -> None:
@@ -157,18 +207,24 @@ def test_the_tables_name_the_events_and_fields_of_the_schema() -> None:
 
 @pytest.mark.parametrize("event", sorted({event["properties"]["event"]["const"] for event in SCHEMA["oneOf"]}))
 def test_a_line_that_is_something_else_is_refused(runs: list[Path], event: str) -> None:
-    line = next(line for run in runs for line in lines(run) if line["event"] == event)
+    """For every set of fields that lines of an event have."""
+    shapes = {frozenset(line): line for run in runs for line in lines(run) if line["event"] == event}
     changes: list[dict[str, Any]] = [{"event": "joined"}, {"extra": 1}, {"hash": "0"}, {"n": -1}, {"previous": None}]
-    for change in [*changes, *({key: []} for key in line if not isinstance(line[key], list))]:
-        with pytest.raises(ValidationError):
-            CHECK.validate(line | change)
-    for missing in line:
-        with pytest.raises(ValidationError):
-            CHECK.validate({key: value for key, value in line.items() if key != missing})
+    for line in shapes.values():
+        for change in [*changes, *({key: []} for key in line if not isinstance(line[key], list))]:
+            with pytest.raises(ValidationError):
+                CHECK.validate(line | change)
+        for missing in line:
+            fewer = {key: value for key, value in line.items() if key != missing}
+            if frozenset(fewer) not in SHAPES:
+                with pytest.raises(ValidationError):
+                    CHECK.validate(fewer)
 
 
 def test_hashes_are_made_as_the_page_says(runs: list[Path], tmp_path: Path) -> None:
-    Ledger(tmp_path / "ledger.jsonl").append("join", client="名前")
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("join", client="名前")
+    ledger.commit()
     for run in (*runs, tmp_path):
         previous = "0" * 64
         for number, line in enumerate(lines(run)):
@@ -180,10 +236,41 @@ def test_hashes_are_made_as_the_page_says(runs: list[Path], tmp_path: Path) -> N
 
 
 def test_every_file_of_a_run_is_on_the_page_and_nothing_else(runs: list[Path]) -> None:
-    found = {path.relative_to(run).as_posix(): path for run in runs for path in run.rglob("*") if path.is_file()}
+    found = [name for run in runs for name in files_of(run)]
     matched = {name: [pattern for pattern in PATTERNS if _matches(name, pattern)] for name in found}
     assert [name for name, which in matched.items() if not which] == []
     assert set(PATTERNS) == {pattern for which in matched.values() for pattern in which}
+
+
+def test_files_of_clients_are_called_as_the_page_says(runs: list[Path]) -> None:
+    names = {client for run in runs for path in run.rglob("members.json") for client in json.loads(path.read_text())}
+    digests = {hashlib.sha256(client.encode()).hexdigest()[:32] for client in names}
+    own = {Path(name).stem for run in runs for name in files_of(run) if "/clients/" in name}
+    assert len(own) > 5
+    assert own <= digests
+
+
+def test_what_is_there_while_something_is_under_way_is_on_the_page(lively: tuple[Path, set[str]]) -> None:
+    """Six clients were tuned under one rule, and two under the other, whose masks lie in ``next/``."""
+    run, left = lively
+    under_way = {name for name in left if not any(_matches(name, pattern) for pattern in PATTERNS)}
+    assert under_way >= {"state/7/.replies"}
+    beside = {name.replace("/next/", "/") for name in under_way if "/next/" in name}
+    assert len(beside) == 2 * 2  # masks and sizes
+    assert all(any(_matches(name, pattern) for pattern in PATTERNS) for name in beside)
+    assert {name for name in under_way if "/next/" not in name} == {"state/7/.replies"}
+    assert list(UNDER_WAY) == ["state/*/.replies", "state/*/next/commit.json", "state/*/next/...", "state/*/audit/..."]
+    assert not under_way & set(files_of(run))  # once it is done
+
+
+def test_the_population_and_requests_by_command_are_what_the_page_says(runs: list[Path]) -> None:
+    told = [json.loads(path.read_text(encoding="utf-8")) for run in runs for path in run.rglob("population.json")]
+    for population in told:
+        assert set(population) == fields("population.json")
+    every = runs[0]
+    (asked,) = json.loads((every / "asked.json").read_text(encoding="utf-8"))
+    assert set(asked) == fields("asked.json")
+    assert asked == {"client": "u3", "kind": "forget", "day": 365.0, "rows": 0, "examples": []}
 
 
 def test_the_arrays_of_a_file_are_those_on_the_page(runs: list[Path]) -> None:
@@ -208,6 +295,11 @@ def test_the_fields_of_the_results_are_those_on_the_page(runs: list[Path]) -> No
     assert set().union(*records) == fields("progress.json")
     table = re.findall(rf"^\| `({NAME})` \| (\w+) \|", section("metrics.parquet"), re.MULTILINE)
     assert table == [(column.name, str(column.type)) for column in pq.read_schema(runs[0] / "metrics.parquet")]
+
+
+def files_of(run: Path) -> list[str]:
+    """Every file of a run folder."""
+    return sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from clients.errors import InputError
 from sim.report.figures import spaced
+from sim.report.notes import notes
 from sim.report.report import table, write_report
 from sim.terminal import human_bytes
 
@@ -48,10 +49,10 @@ def summary_of(strategies: dict[str, Any] = STRATEGIES, several_seeds: bool = Fa
                 "forgotten_before": before,
                 "forgotten_after": 0.112,
             },
-            "gradient_steps": {"learn": learn, "forget": forget},
-            "parallel_steps": {"learn": learn // 40, "forget": forget // 4},
+            "gradient_steps": {"learn": learn, "forget": forget, "join": 0},
+            "parallel_steps": {"learn": learn // 40, "forget": forget // 4, "join": 0},
             "client_tunings": 60,
-            "seconds": {"learn": learn / 100, "forget": forget / 100},
+            "seconds": {"learn": learn / 100, "forget": forget / 100, "join": 0.0},
             "bytes_up": storage * 2,
             "bytes_down": storage,
             "storage_bytes": storage,
@@ -63,6 +64,7 @@ def summary_of(strategies: dict[str, Any] = STRATEGIES, several_seeds: bool = Fa
         spread[label] = dict.fromkeys(results[label]["accuracy"], 0.0123)
         curve[label] = [
             {
+                "events": deleted,
                 "deleted": deleted,
                 "held_in": before + (after - before) * deleted / 20,
                 "held_out": before + (outside - before) * deleted / 20,
@@ -78,6 +80,10 @@ def summary_of(strategies: dict[str, Any] = STRATEGIES, several_seeds: bool = Fa
         "metric": "answer_probability",
         "clients": 40,
         "requests": 20,
+        "joins": 0,
+        "missing": {},
+        "allow_missing": 0,
+        "gone": 0,
         "seeds": [7, 8, 9] if several_seeds else [7],
         "seconds": 180.2,
         "parameters": {"total": 1_200_000, "tunable": 787_968},
@@ -107,6 +113,34 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = run_folder(tmp_path_factory.mktemp("report") / "quick", summary_of())
     assert write_report(folder) == folder / "report.html"
     return folder
+
+
+def test_who_is_missing_and_whose_data_are_gone_is_told() -> None:
+    nothing: dict[str, dict[str, dict[str, str]]] = {}
+    assert notes(nothing, 0) == []
+    assert notes({"7": {"u3": {"plain": "out of memory", "sign_fixed": "never answered"}}}, 1) == [
+        "Seed 7: 1 client is missing: they could not be tuned, and are in no mean.",
+        "  u3 (plain): out of memory",
+        "  u3 (sign_fixed): never answered",
+        "The data of 1 client are gone: their scores are those measured before, and later means are without them.",
+    ]
+    many = {f"u{i:02}": {"plain": "no"} for i in range(12)}
+    told = notes({"8": many}, 2)
+    assert told[0] == "Seed 8: 12 clients are missing: they could not be tuned, and are in no mean."
+    assert told[1:11] == [f"  u{i:02} (plain): no" for i in range(10)]
+    assert told[11:] == [
+        "  and 2 more; summary.json names them.",
+        "The data of 2 clients are gone: their scores are those measured before, and later means are without them.",
+    ]
+
+
+def test_the_page_names_who_is_missing(run: Path, tmp_path: Path) -> None:
+    summary = summary_of() | {"missing": {"7": {"<u3>": {"plain": "no space left & more"}}}, "gone": 1}
+    page = write_report(run_folder(tmp_path / "missing", summary)).read_text(encoding="utf-8")
+    assert "&lt;u3&gt; (plain): no space left &amp; more" in page
+    assert "The data of 1 client are gone" in page
+    assert "<dt>missing</dt>" in page
+    assert "<dt>missing</dt>" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_terminal_table_shows_the_summary() -> None:

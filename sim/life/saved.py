@@ -16,6 +16,7 @@ from sim.life.system import read_json, write_json
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
 from sim.stream.requests import Request
+from sim.terminal import errors
 
 SCENARIO, LEDGER, SUMMARY, ASKED = "scenario.yaml", "ledger.jsonl", "summary.json", "asked.json"
 END, REFUSED = "end", "refused"
@@ -57,6 +58,8 @@ def new_folder(scenario: Scenario, out: Path | None) -> Path:
         return out
     number = 1
     while (folder := Path("runs") / (scenario.name + (f"-{number}" if number > 1 else ""))).exists():
+        if is_unfinished(folder):
+            errors.print(f"{folder} has not finished; go on with: unmerge run --resume {folder}", soft_wrap=True)
         number += 1
     return folder
 

@@ -82,8 +82,7 @@ def most_bytes(rehearsal: Rehearsal) -> int:
 
 
 def beside_bytes(rehearsal: Rehearsal) -> int:
-    """What a release writes beside the old files, which are erased once it is committed: all but the files of single clients,
-    of which only the newcomers' are new."""
+    """What a release writes beside the old files, which are erased once it is committed: all but files of single clients."""
     everybody = rehearsal.sizes.clients
     shared = sum(
         kept_bytes([part for part in with_needs(parts) if not isinstance(part, Own)], rehearsal.layout(rule), everybody)

@@ -200,7 +200,7 @@ def on_grid(grid: Grid) -> Callable[[WorkersSpec, Kind, Settings], AbstractConte
     def open_on_grid(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[Workers]:
         first = not asked
         # Flower looks again after a second if it comes upon a reply that is still on its way.
-        with _replaced(http_grid, pull_objects=partial(pull_objects, initial_backoff=LINK_PAUSE)):
+        with _replaced(http_grid, pull_objects=partial(pull_objects, initial_backoff=LINK_PAUSE / 4)):
             wait_for_nodes(grid)
             workers = GridWorkers(grid, settings, spec.timeout, asked=asked)
             nodes = workers.nodes()

@@ -16,7 +16,8 @@ from clients.exact import determinism
 from clients.work.site import open_site
 from sim.life.evaluation import evaluate
 from sim.life.learning import learn, localize
-from sim.life.system import build
+from sim.life.ledger import Ledger
+from sim.life.life import open_life
 from sim.plan.checks import prepare
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
@@ -36,14 +37,14 @@ def seconds_of(name: str, strategies: list[str]) -> tuple[float, float]:
     seed = scenario.seeds[0]
     prepare(scenario, seed)
     with tempfile.TemporaryDirectory() as folder, determinism.deterministic():
-        system = build(scenario, seed, Path(folder))
-        workers = InlineWorkers(open_site(system.settings))
+        life = open_life(Path(folder), scenario, seed, Ledger(Path(folder) / "ledger.jsonl"))
+        system, workers = life.system, InlineWorkers(open_site(life.system.settings))
         started = time.process_time()
-        learn(system, dict.fromkeys(system.kept, system.joining), workers)
+        learn(system, dict.fromkeys(system.kept, system.population.joining), workers)
         localize(system, workers)
         system.save()
         learned = time.process_time()
-        evaluate(system, [], workers)
+        evaluate(system, life.record, workers)
         return learned - started, time.process_time() - learned
 
 

@@ -20,11 +20,13 @@ from clients.exact import determinism
 from clients.work.site import open_site
 from sim.life.asking import Asker
 from sim.life.learning import learn
+from sim.life.life import first_population
 from sim.life.system import build
 from sim.plan.checks import prepare
 from sim.scenario.model import Scenario
 from sim.workers.workers import InlineWorkers
 from strategies import scale
+from strategies.state.store import Folder
 from tests.benchmarks.study import ALPHA, SEEDS, SETTINGS, scenario_of
 
 TASKS = 50
@@ -42,9 +44,9 @@ def whole_tables(scenario: Scenario, seed: int) -> dict[str, scale.Scores]:
     prepare(scenario, seed)
     tables: dict[str, scale.Scores] = {}
     with tempfile.TemporaryDirectory() as folder, determinism.deterministic():
-        system = build(scenario, seed, Path(folder))
+        system = build(scenario, seed, Folder(Path(folder)), first_population(scenario, seed))
         workers = InlineWorkers(open_site(system.settings))
-        learn(system, dict.fromkeys(system.kept, system.joining), workers)
+        learn(system, dict.fromkeys(system.kept, system.population.joining), workers)
         for label, strategy in system.strategies.items():
 
             def all_asked(

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 from tests.deployment.processes import PROJECT, environment, free_ports, running, stopped_by_signals, wait_until
 
 POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
-"""Seconds between two looks of a SuperLink or SuperNode for an app to start; Flower's default is 1."""
+"""Seconds between two looks of a SuperNode for an app to start; Flower's default is 1."""
 
 
 NODE = (sys.executable, "-m", "clients.node")
@@ -83,7 +83,7 @@ def deployment(home: Path, sources: Sequence[Path | None], program: Sequence[str
         program: what a SuperNode runs.
     """
     link, *ports = free_ports(1 + len(sources))
-    env = environment(home, **POLL)
+    env = environment(home)
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{link}"\ninsecure = true\n'
     )
@@ -97,7 +97,7 @@ def deployment(home: Path, sources: Sequence[Path | None], program: Sequence[str
             log = home / f"node{number}.log"
             command = [*program, "--insecure", "--superlink", f"127.0.0.1:{link}", "--port", str(port)]
             own = [] if source is None else ["--node-config", f'data-source="{source}"']
-            mine = env | {"FLWR_HOME": str(home / f"node{number}")}  # two that unpack one app in one place may meet
+            mine = env | POLL | {"FLWR_HOME": str(home / f"node{number}")}  # two that unpack one app in one place may meet
             node = started.enter_context(running([*command, *own], log, mine))
             wait_until(lambda log=log: b"SuperNode ID" in log.read_bytes(), "flower-supernode", log, node)  # type: ignore[misc]
             nodes.append(node.pid)

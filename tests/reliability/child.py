@@ -1,5 +1,6 @@
-"""The command ``unmerge`` as a process of its own that can be killed, started quickly: forked from one that has imported it."""
+"""The command ``unmerge`` as a process of its own that can be killed; forked from one that has imported it already."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,35 @@ from typing import Any
 
 from sim import cli
 from sim.life.summary import read_rows
+
+SCENARIO: dict[str, Any] = {
+    "name": "killed",
+    "data": {"source": "fiction", "clients": 10, "pairs": 4, "public_authors": 8},
+    "model": {"tiny": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "steps": 3, "batch": 4}, "max_length": 128},
+    "tuning": {"steps": 2},
+    "strategies": [
+        "local",
+        "average",
+        "sift_masks",
+        {"clamu": {"clusters": 2, "steps": 2}},
+        "emr",
+        {"sisa": {"shards": 2, "slices": 2, "steps": 2, "batch": 8}},
+        {"central": {"steps": 2, "batch": 8}},
+    ],
+    "stream": {
+        "join": 8,
+        "unseen": 1,
+        "requests": 4,
+        "examples": 1,
+        "joins": 1,
+        "returns": 1,
+        "release": {"every": 2},
+        "evaluate_after": [2, 6],
+    },
+    "workers": {"kind": "inline", "checkpoint_seconds": 0.001, "cohort": 2},
+    "audit": ["bitwise"],
+}
+"""A bit of everything that can happen in a life, on a model of a few thousand parameters."""
 
 
 def start(arguments: Sequence[str], log: Path) -> int:
@@ -73,10 +103,8 @@ def stop_at(pid: int, run: Path, lines: int, delay: float, how: signal.Signals =
             break
         time.sleep(0.002)
     time.sleep(delay)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, how)
-    except ProcessLookupError:
-        pass
     return finish(pid)
 
 

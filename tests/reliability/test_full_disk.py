@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a commit: nothing is lost, one clear error, and the run goes on once there is room."""
+"""A disk that is full in the middle of a commit: nothing is lost, one clear error; the run goes on once there is room."""
 
 import shutil
 import subprocess

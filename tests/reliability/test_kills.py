@@ -22,7 +22,12 @@ def phase_of(run: Path) -> str:
     told = [event["event"] for event in events(run) if event["event"] not in ("commit", "repeated")]
     last = told[-1] if told else "nothing"
     names = {"nothing": "opening", "start": "opening", "population": "learning", "join": "learning", "learned": "evaluating"}
-    names |= {"evaluated": "deleting or auditing", "release": "releasing or evaluating", "audit": "reporting", "end": "reporting"}
+    names |= {
+        "evaluated": "deleting or auditing",
+        "release": "releasing or evaluating",
+        "audit": "reporting",
+        "end": "reporting",
+    }
     return names.get(last, last)
 
 

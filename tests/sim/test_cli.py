@@ -93,6 +93,47 @@ summary["ledger"] = {"records": ledger.records, "head": ledger.head}
     assert "DIFFERENT" in caught.stdout
 
 
+def test_examples_are_forgotten_somebody_joins_and_a_finished_run_owes_nothing(
+    typed: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """7 of 8 clients join, with 3 pairs each; 3 steps a tuning. A deletion of examples costs two derivations."""
+    stream = {"join": 7, "requests": 0}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"strategies": ["average", "mask_only"], "stream": stream}))
+    assert typed("run", "tiny.yaml", cwd=tmp_path)[0] == 0
+    state = tmp_path / "runs/tiny/state/7"
+    population = json.loads((state / "population.json").read_text())
+    (newcomer,) = set(population["clients"]) - set(population["joining"])
+    client = population["joining"][0]
+
+    code, said, _ = typed("forget", "runs/tiny", "--client", client, "--rows", "2,0", cwd=tmp_path)
+    assert (code, said.splitlines()[-1]) == (0, f"Forgot 2 examples of {client}. Gradient steps: average 6, mask_only 3.")
+    left = json.loads((state / "population.json").read_text())["examples"]
+    middle = population["examples"][client]["train"][1]
+    assert left == population["examples"] | {client: {"train": [middle], "validation": []}}
+    for rows, reason in (
+        ("0", f"--rows 0: nothing was learned of this row of client {client}; it was forgotten already, or never used"),
+        ("3", f"--rows 3: client {client} has 3 rows in the source, numbered from 0"),
+    ):
+        again = typed("forget", "runs/tiny", "--client", client, "--rows", rows, cwd=tmp_path)
+        assert (again[0], again[2]) == (1, f"Error: {reason}\n")
+
+    code, said, _ = typed("join", "runs/tiny", "--client", newcomer, cwd=tmp_path)
+    assert (code, said.splitlines()[-1]) == (0, f"{newcomer} joined. Gradient steps: average 3, mask_only 3.")
+    again = typed("join", "runs/tiny", "--client", newcomer, cwd=tmp_path)
+    assert (again[0], again[2]) == (1, f"Error: --client {newcomer}: is there already\n")
+
+    before = {path: path.read_bytes() for path in (tmp_path / "runs/tiny").rglob("*") if path.is_file()}
+    told = json.loads((tmp_path / "runs/tiny/summary.json").read_text())
+    assert (told["clients"], told["requests"], told["joins"]) == (7, 1, 1)
+    assert told["strategies"]["average"]["gradient_steps"] == {"learn": 7 * 3, "forget": 6, "join": 3}
+    assert all(strategy["bitwise_equal"] for strategy in told["strategies"].values())
+    code, said, _ = typed("run", "--resume", "runs/tiny", cwd=tmp_path)
+    assert (code, said.splitlines()[-1]) == (0, "Results: runs/tiny")
+    after = {path: path.read_bytes() for path in (tmp_path / "runs/tiny").rglob("*") if path.is_file()}
+    assert {path.name for path in before.keys() ^ after.keys()} == set()
+    assert {path.name for path in before if before[path] != after[path]} <= {"summary.json"}  # its ledger has refusals now
+
+
 def test_a_scenario_is_priced_and_other_strategies_are_compared(
     typed: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -128,6 +169,11 @@ def test_a_scenario_is_priced_and_other_strategies_are_compared(
         (["run", "nowhere.yaml"], "there is no scenario file nowhere.yaml"),
         (["verify", "."], "not a run folder"),
         (["report", "nowhere"], "nowhere"),
+        (["run"], "run: give a scenario, or --resume RUN alone"),
+        (["run", "tiny.yaml", "--resume", "."], "run: give a scenario, or --resume RUN alone"),
+        (["run", "--resume", "."], "not a run folder"),
+        (["join", ".", "--client", "u1"], "not a run folder"),
+        (["forget", ".", "--client", "u1", "--rows", "3,x"], "--rows 3,x: give positions as in 3,9"),
     ],
 )
 def test_bad_input_is_one_line_and_a_non_zero_exit(

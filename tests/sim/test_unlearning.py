@@ -2,7 +2,6 @@
 
 import io
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -304,17 +303,17 @@ def test_a_share_that_leaves_no_test_examples_is_told_before_the_model_is_made(t
 
 
 def test_the_bitwise_audit_alone_takes_room_and_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``gap`` rebuilds nothing, so a temporary folder on another disk is not asked about."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(elsewhere))
+    """``gap`` rebuilds nothing; a rebuild lies in the run folder and takes as much as the state of those who stay."""
     monkeypatch.setattr(needs.machine, "disk_free", lambda folder: (hash(str(folder)), 10**12))
     sizes = sizes_of(open_site(pictures().settings(7)), pictures())
-    asked = [
-        set(needs.need_of(rehearsals_of(pictures(audit=audit), sizes), tmp_path).disk)
-        for audit in (["gap"], ["bitwise", "gap"])
+    disks = [
+        needs.need_of(rehearsals_of(pictures(audit=audit), sizes), tmp_path).disk for audit in (["gap"], ["bitwise", "gap"])
     ]
-    assert asked == [{str(tmp_path)}, {str(tmp_path), str(elsewhere)}]
+    assert [set(disk) for disk in disks] == [{str(tmp_path)}] * 2
+    gap_alone, both = (disk[str(tmp_path)][0] for disk in disks)
+    rehearsal = Rehearsal(pictures(), sizes, 7)
+    stayed = work.remaining(work.releases_of(pictures(), sizes.clients, 7), sizes.clients)
+    assert both - gap_alone == needs.state_bytes(rehearsal, rehearsal.strategies, stayed) > 0
     audits: tuple[list[str], ...] = ([], ["gap"], ["bitwise"], ["bitwise", "gap"])
     found = [work.of_run(Rehearsal(pictures(audit=audit), sizes, 7), sizes.clients) for audit in audits]
     tuned = [done.tunings for done, _ in found]
