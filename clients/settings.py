@@ -142,4 +142,4 @@ class Settings(Strict):
     tuning: TuningSpec = Field(default_factory=TuningSpec)
     seed: int = Field(7, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
-    population: Population | None = Field(None, description="as written down when the run started; none: inferred from the data")
+    population: Population | None = Field(None, description="as it was written down; none: inferred from the data")

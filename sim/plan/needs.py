@@ -20,7 +20,7 @@ from sim.plan.work import releases_of, remaining
 from sim.terminal import human_bytes
 from strategies.state.kept import with_needs
 from strategies.state.layout import Layout
-from strategies.state.part import Own, Part
+from strategies.state.part import Part
 
 WORKING = 32
 """Bytes per tunable parameter that a worker holds beside the open model: Adam's moments, the vector and its grid values."""
@@ -85,7 +85,7 @@ def beside_bytes(rehearsal: Rehearsal) -> int:
     """What a release writes beside the old files, which are erased once it is committed: all but files of single clients."""
     everybody = rehearsal.sizes.clients
     shared = sum(
-        kept_bytes([part for part in with_needs(parts) if not isinstance(part, Own)], rehearsal.layout(rule), everybody)
+        kept_bytes([part for part in with_needs(parts) if not part.per_client], rehearsal.layout(rule), everybody)
         for rule, parts in parts_by_rule(rehearsal.strategies).items()
     )
     return shared + sum(own_bytes(rehearsal, label, everybody) for label in rehearsal.strategies)

@@ -30,7 +30,6 @@ from flwr.simulation.ray_transport.ray_actor import BasicActorPool, ClientAppAct
 from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import http_grid
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayActorError
 
 from clients.app import app as client_app
 from clients.errors import InputError
@@ -45,7 +44,7 @@ from sim.workers.workers import Workers, nodes_for
 
 NODES_WITHIN = 300.0
 """Seconds in which nodes have to appear."""
-DEAD_KINDS = (ActorDiedError, ActorUnavailableError, RayActorError, OutOfMemoryError)
+DEAD_KINDS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "OutOfMemoryError")
 """What Flower writes into the reply of a worker that has died."""
 RESTARTS = 6
 """How often a worker of a simulation comes back that has died: for ever would hide that it cannot live."""
@@ -185,7 +184,7 @@ def open_flower(spec: WorkersSpec, settings: Settings) -> Iterator[GridWorkers]:
 
 def _heard(watch: Watch, reply: Reply) -> Reply:
     """Tell the watch whether the worker lives that gives a reply, as far as its error says."""
-    if dead := [kind.__name__ for kind in DEAD_KINDS if kind.__name__ in (reply.error or "")]:
+    if dead := [kind for kind in DEAD_KINDS if kind in (reply.error or "")]:
         watch.died()
         return Reply(reply.clients, error=f"worker: {dead[0]}: its process died (if it is memory or disk: {LOWER})")
     watch.answered()

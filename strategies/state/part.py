@@ -53,12 +53,14 @@ class Part:
     Attributes:
         name: tells it from all other parts; it names its files and stands in digests.
         summed: whether taking a client out needs its vector derived again.
+        per_client: whether it is a file per client.
         rereads: whether localizing needs everybody's vector again, so that a deletion costs tuning all who stay.
         kept: what it is a part of, once it is open.
     """
 
     summed: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
+    per_client: ClassVar[bool] = False
     name: str
     kept: Holder
 
@@ -200,6 +202,7 @@ class Own(Part):
         suffix: of the files; safetensors with one array, ``value``, unless a subclass has it otherwise.
     """
 
+    per_client = True
     suffix: ClassVar[str] = ".safetensors"
 
     def file(self, client: str) -> str:

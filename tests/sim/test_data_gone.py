@@ -155,7 +155,9 @@ def test_the_run_lives_on_after_the_rows_of_the_forgotten_are_erased(source: Sou
     forget(untouched, third)
     join(untouched, newcomer)
     assert digests(untouched) == digests(run)
-    there, here = ({(r["strategy"], r["events"], r["client"]): r["value"] for r in read_rows(each)} for each in (untouched, run))
+    there, here = (
+        {(r["strategy"], r["events"], r["client"]): r["value"] for r in read_rows(each)} for each in (untouched, run)
+    )
     assert there.keys() == here.keys()
     lacking = {(events, client) for (_, events, client), value in here.items() if value is None}
     # Nobody knows any more which rows a partitioner gave to a client, once it is forgotten and the table is another.

@@ -123,7 +123,7 @@ class Refs(InlineWorkers):
         super().__init__(site)
         self.refs = refs
 
-    def run(self, jobs: Any, shared: Any = {}) -> Any:
+    def run(self, jobs: Any, shared: Any = {}) -> Any:  # noqa: B006
         return super().run((replace(job, refs=self.refs) for job in jobs), shared)
 
 
@@ -132,7 +132,8 @@ def requests(keys: dict[str, tuple[str, ...]]) -> st.SearchStrategy[list[Request
     names = st.sampled_from([f"u{i}" for i in range(CLIENTS)])
     forget = st.builds(lambda client: Request(client, 1.0, FORGET), names)
     join = st.builds(lambda client: Request(client, 1.0, JOIN), names)
-    some = st.builds(lambda client, n: Request(client, 1.0, FORGET, examples=keys[client][n : n + 1]), names, st.integers(0, 2))
+    one = st.integers(0, 2)
+    some = st.builds(lambda client, n: Request(client, 1.0, FORGET, examples=keys[client][n : n + 1]), names, one)
     return st.lists(st.one_of(forget, join, join, some, some), min_size=1, max_size=6)
 
 
