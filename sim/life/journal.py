@@ -8,7 +8,7 @@ only noted. A commit is
     3  new files are moved to their places, old ones are erased, ``next/`` is removed
 
 A process that is killed before the second step leaves the last commit; after it, opening the journal does the third step
-again. Either way nothing else is left: files that no commit knows are removed when a journal is opened.
+again. Either way nothing of what was under way is left: opening a journal removes ``next/`` and torn files.
 """
 
 import hashlib
@@ -24,17 +24,13 @@ from typing import Any
 from clients.errors import InputError
 from sim.life.ledger import Ledger
 
-NEXT, COMMIT, FILES = "next", "commit.json", "files.json"
+NEXT, COMMIT = "next", "commit.json"
 LOOSE = (".replies", ".lock")
 """Files that are no part of the state: see ``sim.life.replies``."""
 
 
 class Journal:
-    """A ``strategies.state.store.Store`` over a folder, in transactions.
-
-    Raises:
-        InputError: a file that the last commit wrote is missing.
-    """
+    """A ``strategies.state.store.Store`` over a folder, in transactions."""
 
     def __init__(self, folder: Path, ledger: Ledger, seed: int) -> None:
         self.folder, self.ledger, self.seed = folder, ledger, seed

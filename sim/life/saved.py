@@ -107,6 +107,8 @@ def open_run(run: Path, overrides: Sequence[str] = ()) -> Opened:
                 f"--set {override}: would change what the run is; of a run that is there only {', '.join(MOVABLE[:-1])} and "
                 "workers can be other ones"
             )
+    for stray in run.glob(".*.part"):  # of a file that was being written by a process that was killed
+        stray.unlink(missing_ok=True)
     ledger = Ledger(run / LEDGER)
     written, finished = load_scenario(str(run / SCENARIO)), (run / SUMMARY).is_file()
     opened = Opened(run, load_scenario(str(run / SCENARIO), overrides), ledger, finished, _commands(run))
