@@ -23,6 +23,7 @@ from typing import Any
 
 from clients.errors import InputError
 from sim.life.ledger import Ledger
+from strategies.state.store import Store, Within
 
 NEXT, COMMIT = "next", "commit.json"
 LOOSE = (".replies", ".lock")
@@ -51,8 +52,8 @@ class Journal:
         return name in self._written or (name in self._sizes and name not in self._erased)
 
     def path(self, name: str) -> Path:
-        """Where a file lies now; or where it would lie."""
-        return (self._next if name in self._written else self.folder) / name
+        """Where a file lies now, or would lie; one that was erased is not found, though the old one is still there."""
+        return (self._next if name in self._written or name in self._erased else self.folder) / name
 
     def read(self, name: str) -> bytes:
         """A file's content; InputError if it is missing."""
@@ -78,9 +79,9 @@ class Journal:
         if name in self._sizes:
             self._erased.add(name)
 
-    def at(self, prefix: str) -> "Part":
+    def at(self, prefix: str) -> Store:
         """The same store, seen from a folder in it."""
-        return Part(self, prefix)
+        return Within(self, prefix)
 
     @contextmanager
     def scratch(self) -> Iterator[str]:
@@ -146,38 +147,6 @@ class Journal:
                 else:
                     found[path.relative_to(self.folder).as_posix()] = path.stat().st_size
         return found
-
-
-class Part:
-    """A folder of a journal as a store."""
-
-    def __init__(self, journal: Journal, prefix: str) -> None:
-        self.journal, self.prefix = journal, prefix
-
-    def sizes(self) -> dict[str, int]:
-        before = f"{self.prefix}/"
-        return {name.removeprefix(before): size for name, size in self.journal.sizes().items() if name.startswith(before)}
-
-    def has(self, name: str) -> bool:
-        return self.journal.has(f"{self.prefix}/{name}")
-
-    def path(self, name: str) -> Path:
-        return self.journal.path(f"{self.prefix}/{name}")
-
-    def read(self, name: str) -> bytes:
-        return self.journal.read(f"{self.prefix}/{name}")
-
-    def write(self, name: str, content: bytes) -> None:
-        self.journal.write(f"{self.prefix}/{name}", content)
-
-    def erase(self, name: str) -> None:
-        self.journal.erase(f"{self.prefix}/{name}")
-
-    def at(self, prefix: str) -> "Part":
-        return Part(self.journal, f"{self.prefix}/{prefix}")
-
-    def scratch(self) -> Any:
-        return self.journal.scratch()
 
 
 def _flush(path: Path) -> None:
