@@ -6,11 +6,13 @@ second; everything else is Flower's. It has no setting for these, so its attribu
 may be in one federation.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +20,15 @@ from typing import Any
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from flwr.supercore.inflatable import inflatable_utils
+from flwr.cli.install import install_from_fab
+from flwr.common.constant import APP_DIR, FAB_HASH_TRUNCATION
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 from flwr.supercore.tls import validate_and_resolve_root_certificates
+from flwr.supercore.utils import get_flwr_home
 from flwr.supernode import start_client_internal
-from flwr.supernode.runtime.run_clientapp import run_clientapp
+from flwr.supernode.runtime import run_clientapp
 
 LOOK = 0.2
 """Seconds between two looks for messages, for apps to start, and for their replies."""
@@ -47,7 +51,7 @@ class Forking(SubprocessExecutor):
         try:
             sys.argv = [APP]
             certificates = validate_and_resolve_root_certificates(spec.root_certificates_path, spec.insecure)
-            run_clientapp(
+            run_clientapp.run_clientapp(
                 runtime_api_address=spec.runtime_api_address,
                 token=spec.token,
                 insecure=spec.insecure,
@@ -71,12 +75,21 @@ class Forking(SubprocessExecutor):
             pass
 
 
+def installed(fab: bytes, skip_prompt: bool) -> Path:
+    """Where a bundle is unpacked. Flower unpacks and checks it for each message, to find that it is there already."""
+    ending = hashlib.sha256(fab).hexdigest()[:FAB_HASH_TRUNCATION]
+    there = next((get_flwr_home() / APP_DIR).glob(f"*.{ending}"), None)
+    return there or install_from_fab(fab, skip_prompt=skip_prompt)
+
+
 def start_apps() -> None:
     """``flower-superexec``, with forks."""
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     os.environ.setdefault("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", str(LOOK))
-    inflatable_utils.pull_objects = partial(inflatable_utils.pull_objects, initial_backoff=SOON)
+    app: Any = run_clientapp
+    app.pull_and_inflate_object_from_tree = partial(app.pull_and_inflate_object_from_tree, initial_backoff=SOON)
+    app.install_from_fab = installed
     run_superexec.get_executor = lambda *kind, **options: Forking()  # type: ignore[attr-defined]
     flower_superexec()
 

@@ -177,6 +177,8 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
         f"{seeds * steps:,} gradient steps, "
         f"{_power(operations)} FLOPs, {clock(spent)}."
     ]
+    if (late := longer_than_timeout(scenario, speeds)) is not None:
+        lines.append(late)
     releases = work.releases_of(scenario, sizes.clients, rehearsal.seed)
     if len(chosen := work.sampled(releases)) < len(releases):
         lines.append(f"Estimate: {len(chosen)} of {len(releases)} releases were rehearsed; the others lie between them.")
@@ -194,6 +196,20 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
         f"{at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers."
     )
     return lines
+
+
+def longer_than_timeout(scenario: Scenario, speeds: Speeds) -> str | None:
+    """What to say where Flower nodes tune a cohort for longer than ``workers.timeout``; None where they do not."""
+    spec = scenario.workers
+    cohort = spec.cohort * max(
+        speeds.joining[rule] + steps_of(rule, scenario.tuning) * speeds.step[rule] for rule in speeds.step
+    )
+    if "flower" not in (spec.learn, spec.stream) or cohort <= spec.timeout:
+        return None
+    return (
+        f"A cohort takes {clock(cohort)}, longer than workers.timeout ({clock(spec.timeout)}): a node that cannot be "
+        "reached for as long meanwhile is given up, with its work. Raise workers.timeout or lower workers.cohort."
+    )
 
 
 def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[str, str]:

@@ -1,15 +1,33 @@
 """A Flower node that has data of its own: its config says where."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from clients.app import decode_reply, do, encode_job
-from clients.jobs import Reply, perform, tune_job
+from clients import warm
+from clients.app import (
+    WHO,
+    _replies,
+    _settings,
+    decode_jobs,
+    decode_replies,
+    decode_reply,
+    do,
+    encode_arrays,
+    encode_job,
+    encode_jobs,
+    encode_reply,
+    pack,
+    unpack,
+)
+from clients.data.population import Population
+from clients.jobs import Job, Reply, perform, tune_job
 from clients.models.tiny_gpt2 import folder_of
 from clients.settings import Settings
 from clients.work.contributions import SUM
@@ -66,6 +84,89 @@ def test_a_node_serves_the_clients_of_its_own_file(
     assert asked(["ann"], {}).error is None
     reply = asked(["ann"], {"data-source": own})
     assert (reply.clients, reply.error) == (("ann",), "InputError: the data of client ann are not at this node")
+
+
+def test_a_node_names_the_clients_whose_data_it_holds(
+    asked: Callable[..., Reply], settings: Settings, write_lines: Write, identity: None
+) -> None:
+    own = str(write_lines("own.jsonl", [row for row in ROWS if row["who"] != "bob"]))
+    content = encode_job(Job(WHO, (), {}), ArrayRecord(), settings.model_dump_json())
+    for config, holds in (({}, None), ({"data-source": own}, ["ann", "cid"])):
+        context = Context(1, 1, node_config=config, state=RecordDict(), run_config={})  # type: ignore[arg-type]
+        reply = decode_reply(do(Message(content, 1, "query.who"), context).content)
+        assert (reply.error, reply.facts) == (None, {"clients": holds})
+
+
+def test_several_jobs_in_a_message_are_answered_in_their_order(identity: None, settings: Settings) -> None:
+    """Each with its own shared arrays; one that fails takes no other with it."""
+    jobs = [tune_job([client], "plain", [SUM]) for client in ("cid", "nobody", "ann")]
+    expected = [perform(open_site(settings), job, {}) for job in jobs]
+    context = Context(1, 1, node_config={}, state=RecordDict(), run_config={})
+    content = encode_jobs(jobs, ArrayRecord(), settings.model_dump_json())
+    replies = decode_replies(do(Message(content, 1, "train.tune"), context).content)
+    assert [reply.clients for reply in replies] == [("cid",), ("nobody",), ("ann",)]
+    assert "nobody" in str(replies[1].error)
+    for reply, wanted in zip(replies, expected, strict=True):
+        assert reply.facts.get("tunings") == wanted.facts.get("tunings")
+        assert {name: array.tobytes() for name, array in reply.arrays.items()} == {
+            name: array.tobytes() for name, array in wanted.arrays.items()
+        }
+
+
+def test_a_message_survives_the_way_to_the_warm_process() -> None:
+    shared = encode_arrays({"mean": np.arange(3.0), "other": np.zeros(2)})
+    jobs = [Job("score", ("a",), {"x": 1}, {"m": np.eye(2)}, ("mean",)), Job("tune", ("é",), {})]
+    content, about = unpack(pack(encode_jobs(jobs, shared, "{}"), {"first": 1}))
+    got, named, settings = decode_jobs(content)
+    assert (about, settings, list(named)) == ({"first": 1}, "{}", ["mean"])
+    assert [(job.kind, job.clients, job.facts, job.shared) for job in got] == [
+        ("score", ("a",), {"x": 1}, ("mean",)),
+        ("tune", ("é",), {}, ()),
+    ]
+    np.testing.assert_array_equal(got[0].arrays["m"], np.eye(2))
+    np.testing.assert_array_equal(named["mean"], np.arange(3.0))
+
+
+def test_long_settings_are_a_record_of_their_own_and_read_once(settings: Settings) -> None:
+    population = Population(clients=tuple(f"c{number}" for number in range(5000)))
+    text = settings.model_copy(update={"population": population}).model_dump_json()
+    contents = [encode_job(tune_job([client], "plain", []), ArrayRecord(), text) for client in ("a", "b")]
+    ids = [content.config_records["settings"].object_id for content in contents]
+    assert ids[0] == ids[1]  # Flower keeps one of them
+    assert _settings(decode_jobs(contents[0])[2]) is _settings(decode_jobs(contents[1])[2])
+
+
+def test_a_job_that_kills_the_warm_process_takes_no_other_with_it(
+    identity: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a node: the process of one message passes it on to one that stays, here one that dies of bob."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/flwr-clientapp"])
+    monkeypatch.setattr(warm, "ask", dying_of("bob"))
+    jobs = [tune_job([client], "plain", [SUM]) for client in ("ann", "bob", "cid")]
+    content = encode_jobs(jobs, ArrayRecord(), settings.model_dump_json())
+    context = Context(1, 1, node_config={}, state=RecordDict(), run_config={})
+    replies = decode_replies(do(Message(content, 1, "train.tune"), context).content)
+    for job, reply in zip(jobs, replies, strict=True):
+        if job.clients == ("bob",):
+            assert "the process that works for this node died (killed, perhaps for memory" in str(reply.error)
+        else:
+            assert reply.error is None
+            assert reply.arrays["sum"].tobytes() == perform(open_site(settings), job, {}).arrays["sum"].tobytes()
+
+
+def dying_of(client: str) -> Callable[..., Iterator[list[bytes]]]:
+    """A stand-in for ``warm.ask`` that works here."""
+
+    def ask(place: Path, command: list[str], environment: dict[str, str], frames: list[bytes]) -> Iterator[list[bytes]]:
+        content, about = unpack(frames)
+        for job, reply in zip(
+            decode_jobs(content)[0][about["first"] :], _replies(content, about["config"], about["first"]), strict=True
+        ):
+            if job.clients == (client,):
+                raise EOFError
+            yield pack(encode_reply(reply), {})
+
+    return ask
 
 
 def test_a_node_never_opens_the_scenarios_source_beside_its_own(

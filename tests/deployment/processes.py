@@ -1,5 +1,6 @@
 """Processes of a deployment on this machine: started in groups of their own, and gone with all their children at the end."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -55,15 +56,31 @@ def stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def running(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to a file; at the end of the block it and all that it started are gone."""
+    """A process whose output goes to a file; at the end of the block it and all that it started are gone.
+
+    So they are if this process is killed meanwhile.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, env=env, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            command,
+            env=env,
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         yield process
     finally:
         stop(process)
+
+
+def _end_with_parent() -> None:
+    """Linux sends a process SIGTERM when its parent ends, if it asks for it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def stop(process: subprocess.Popen[bytes], patience: float = 5.0) -> None:

@@ -24,9 +24,9 @@ def ray_cluster(home: Path, cpus: int = 2) -> Iterator[str]:
     env = environment(home, RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(PROJECT), RAY_TMPDIR=str(home))
     with ExitStack() as started:
         for number in range(NODES):
-            where = ["--head", "--port", str(port)] if number == 0 else ["--address", address]
+            where = ["--head", "--port", str(port), "--include-dashboard=false"] if number == 0 else ["--address", address]
             ports = ["--node-manager-port", str(others[2 * number]), "--object-manager-port", str(others[2 * number + 1])]
-            options = ["--num-cpus", str(cpus), "--node-ip-address", "127.0.0.1", "--include-dashboard=false", "--block"]
+            options = ["--num-cpus", str(cpus), "--node-ip-address", "127.0.0.1", "--block"]
             log = home / f"ray{number}.log"
             process = started.enter_context(running(["ray", "start", *where, *ports, *options], log, env))
             wait_until(lambda log=log: b"Ray runtime started" in log.read_bytes(), "ray start", log, process)  # type: ignore[misc]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Sequence
@@ -47,6 +48,25 @@ def test_two_nodes_with_data_of_their_own_give_the_digests_of_inline(
     while (left := of_this_test(home)) and time.monotonic() < until:
         time.sleep(0.2)
     assert left == []
+
+
+def test_the_jobs_of_a_node_that_is_killed_are_done_by_another(private: Private, tmp_path: Path) -> None:
+    """The SuperLink takes a minute to miss it: two heartbeats."""
+    home, out = tmp_path / "home", tmp_path / "run"
+    home.mkdir()
+    with deployment(home, [None, None]) as flower:
+        threading.Thread(target=kill_after, args=(flower.nodes[1], 2, out), daemon=True).start()
+        flower.run(private.scenario, out)
+        assert not psutil.pid_exists(flower.nodes[1]) or psutil.Process(flower.nodes[1]).status() == psutil.STATUS_ZOMBIE
+    assert outcome(out) == private.inline
+
+
+def kill_after(process: int, members: int, out: Path) -> None:
+    """SIGKILL a SuperNode once so many tunings are in the ledger; the processes that it has started go with it."""
+    ledger = out / "ledger.jsonl"
+    while not ledger.exists() or ledger.read_text().count('"join"') < members:
+        time.sleep(0.05)
+    os.kill(process, signal.SIGKILL)
 
 
 def test_a_missing_file_is_named(private: Private, tmp_path: Path) -> None:

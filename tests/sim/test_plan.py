@@ -318,6 +318,16 @@ def test_a_formula_is_what_a_dry_run_counts(entry: Any, before: tuple[str, ...],
     assert rehearsal.strategies[label].work((), after) == rehearsal.outcome(label, after).work
 
 
+def test_a_cohort_that_takes_longer_than_the_timeout_is_told() -> None:
+    """Two clients of 0.5 s and 3 steps of 0.25 s each."""
+    workers = {"kind": "flower", "cohort": 2}
+    told = plan.longer_than_timeout(tiny(workers=workers | {"timeout": 2.4}), SPEEDS)
+    assert told is not None
+    assert told.startswith("A cohort takes 2.5 s, longer than workers.timeout (2.4 s): ")
+    assert plan.longer_than_timeout(tiny(workers=workers | {"timeout": 2.5}), SPEEDS) is None
+    assert plan.longer_than_timeout(tiny(workers=workers | {"kind": "ray", "timeout": 2.4}), SPEEDS) is None
+
+
 def test_of_a_long_stream_some_releases_are_rehearsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """200 clients, of whom 150 leave one after another."""
     everybody = tuple(f"u{i}" for i in range(200))
