@@ -66,4 +66,5 @@ def reply_bytes(reply: Reply, wants: Iterable[Wanted] | None = None) -> int:
     """
     keys = None if wants is None else {each.key for each in wants}
     sent = [array.nbytes for name, array in reply.arrays.items() if keys is None or name.partition("/")[0] in keys]
-    return sum(sent) + len(json.dumps(reply.facts | {"seconds": 0.0}))
+    told = reply.facts | {key: 0.0 for key in ("seconds",) if key in reply.facts}
+    return sum(sent) + len(json.dumps(told))
