@@ -121,8 +121,14 @@ def without_time(reply: Reply) -> dict[str, Any]:
     return {name: fact for name, fact in reply.facts.items() if name != "seconds"}
 
 
-@pytest.mark.parametrize("kind", ["inline", "pool", "nodes"])
-@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        pytest.param(size, kind, marks=[pytest.mark.slow] if size == 1 and kind != "inline" else [])
+        for size in (1, 4)
+        for kind in ("inline", "pool", "nodes")
+    ],
+)
 def test_sums_are_bit_equal(
     kind: str, size: int, clients: tuple[str, ...], reference: object, request: pytest.FixtureRequest
 ) -> None:

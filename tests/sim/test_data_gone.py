@@ -121,7 +121,18 @@ def digests(run: Path) -> dict[str, str]:
     return {label: strategy["state_digest"] for label, strategy in told.items()}
 
 
-@pytest.mark.parametrize(("source", "dealt"), CASES, ids=[f"{source.name}-{dealt}" for source, dealt in CASES])
+SLOW = {("t.jsonl", "column"), ("hub", "iid")}
+"""Of whom the parts are tried by others of the cases."""
+
+
+@pytest.mark.parametrize(
+    ("source", "dealt"),
+    [
+        pytest.param(*case, id="-".join(name), marks=[pytest.mark.slow] if name in SLOW else [])
+        for case in CASES
+        for name in [(case[0].name, case[1])]
+    ],
+)
 def test_the_run_lives_on_after_the_rows_of_the_forgotten_are_erased(source: Source, dealt: str, tmp_path: Path) -> None:
     source.write(tmp_path / source.name, rows())
     data = {"family": "table", "source": str(place(source, tmp_path)), "prompt": PROMPT, "labels": MOODS, "minimum": 4}

@@ -54,7 +54,7 @@ def test_cohorts_do_not_matter_inline(inline: dict[str, Any], tmp_path: Path) ->
 
 
 # Both numbers of workers and both sizes of cohorts with each transport; the other pairs are slow tests.
-FAST = {"ray": {(1, 4), (2, 1)}, "flower": {(1, 1), (2, 4)}}
+FAST = {"ray": {(2, 1)}, "flower": {(2, 4)}}
 
 
 @pytest.mark.usefixtures("ray_here")
