@@ -154,17 +154,6 @@ def wake_up() -> RecordDict:
     return RecordDict({"jobs": ConfigRecord({"jobs": json.dumps([about]), "settings": ""})})
 
 
-def encode_job(job: "Job", shared: ArrayRecord, settings: str) -> RecordDict:
-    """The content of a message of one job; see ``encode_jobs``."""
-    return encode_jobs([job], shared, settings)
-
-
-def decode_job(content: RecordDict) -> tuple["Job", dict[str, np.ndarray], str]:
-    """The one job in a message, the shared arrays it reads, and the settings as JSON."""
-    (job,), shared, settings = decode_jobs(content)
-    return job, shared, settings
-
-
 def encode_replies(replies: Sequence["Reply"]) -> RecordDict:
     """The content of the answer to ``encode_jobs``, in the order of the jobs."""
     about = [{"clients": list(reply.clients), "facts": reply.facts, "error": reply.error} for reply in replies]
@@ -189,23 +178,6 @@ def decode_replies(content: RecordDict) -> list["Reply"]:
         ]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"not a reply to a job ({type(error).__name__}: {error})") from error
-
-
-def encode_reply(reply: "Reply") -> RecordDict:
-    """The content of the answer to one job."""
-    return encode_replies([reply])
-
-
-def decode_reply(content: RecordDict) -> "Reply":
-    """The one reply in a message.
-
-    Raises:
-        InputError: it is not one that ``encode_reply`` wrote.
-    """
-    replies = decode_replies(content)
-    if len(replies) != 1:
-        raise InputError(f"not a reply to a job ({len(replies)} replies)")
-    return replies[0]
 
 
 def _by_number(arrays: Mapping[str, np.ndarray], count: int) -> list[dict[str, np.ndarray]]:
@@ -316,7 +288,7 @@ def stay(place: str, owner: str, idle: str) -> None:
     def answer(frames: warm.Frames) -> Iterator[warm.Frames]:
         content, about = unpack(frames)
         for reply in _replies(content, about["config"], about["first"]):
-            yield pack(encode_reply(reply), {})
+            yield pack(encode_replies([reply]), {})
 
     with suppress(KeyboardInterrupt):
         warm.serve(Path(place), answer, int(owner), float(idle))

@@ -18,7 +18,7 @@ from sim.life.cost import Cost
 from sim.life.learning import Costs
 from sim.life.life import Life, open_life
 from sim.life.lock import locked
-from sim.life.playing import is_learning, owed, play
+from sim.life.playing import is_learning, join_all, owed, play
 from sim.life.record import Record
 from sim.life.requesting import named
 from sim.life.saved import Opened
@@ -129,10 +129,8 @@ def _play(life: Life, open_workers: Open) -> None:
         kind = spec.learn if is_learning(life) else spec.stream
         with phase(f"starting {kind} workers"):
             workers = workers_open.enter_context(open_workers(spec, kind, settings))
-        while is_learning(life):
-            step = owed(life)
-            assert step is not None
-            step(life, workers)
+        if is_learning(life):
+            join_all(life, workers)
         if kind != spec.stream:
             workers_open.close()
             with phase(f"starting {spec.stream} workers"):

@@ -18,15 +18,13 @@ from pydantic import ValidationError
 
 from clients.app import (
     WHO,
-    decode_job,
     decode_jobs,
-    decode_reply,
+    decode_replies,
     do,
     encode_array,
     encode_arrays,
-    encode_job,
+    encode_jobs,
     encode_replies,
-    encode_reply,
 )
 from clients.data.source import ShardRef
 from clients.errors import InputError
@@ -239,12 +237,12 @@ def same_bits(sent: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> None:
 def test_jobs_and_replies_survive_a_message() -> None:
     job = Job("score", ("a", "b"), {"x": [1, 0.1, None, "é"]}, ARRAYS, ("mean",))
     shared = {"mean": ARRAYS["fp32"], "other": ARRAYS["int64"]}
-    got, named, settings = decode_job(encode_job(job, encode_arrays(shared), SETTINGS.model_dump_json()))
+    (got,), named, settings = decode_jobs(encode_jobs([job], encode_arrays(shared), SETTINGS.model_dump_json()))
     assert (got.kind, got.clients, got.facts, got.shared) == (job.kind, job.clients, job.facts, job.shared)
     assert Settings.model_validate_json(settings) == SETTINGS
     same_bits(job.arrays, got.arrays)
     same_bits({"mean": shared["mean"]}, named)
-    reply = decode_reply(encode_reply(Reply(("a",), {"loss": 0.1}, ARRAYS, "bad")))
+    (reply,) = decode_replies(encode_replies([Reply(("a",), {"loss": 0.1}, ARRAYS, "bad")]))
     assert (reply.clients, reply.facts, reply.error) == (("a",), {"loss": 0.1}, "bad")
     same_bits(ARRAYS, reply.arrays)
 
@@ -253,10 +251,10 @@ def test_flower_reads_our_arrays_and_objects_are_refused() -> None:
     np.testing.assert_array_equal(encode_array(ARRAYS["fp16 strided"]).numpy(), ARRAYS["fp16 strided"])
     with pytest.raises(InputError, match="do not travel"):
         encode_array(np.array([object()]))
-    content = encode_reply(Reply(("a",), {}, {"sum": ARRAYS["int64"]}))
+    content = encode_replies([Reply(("a",), {}, {"sum": ARRAYS["int64"]})])
     content.array_records["arrays"]["0/sum"].data = content.array_records["arrays"]["0/sum"].data[:-1]
     with pytest.raises(InputError, match="damaged"):
-        decode_reply(content)
+        decode_replies(content)
 
 
 class FakeGrid:
@@ -288,9 +286,9 @@ class FakeGrid:
         return [self._answer(self.there.pop(i)) for i in ready[:5]]
 
     def _answer(self, message: Message) -> Message:
-        job, _, _ = decode_job(message.content)
+        (job,), _, _ = decode_jobs(message.content)
         clients = ("someone else",) if int(message.metadata.group_id) in self.swapped else job.clients
-        return Message(encode_reply(Reply(clients, job.facts)), reply_to=message)
+        return Message(encode_replies([Reply(clients, job.facts)]), reply_to=message)
 
 
 @pytest.fixture
@@ -510,9 +508,9 @@ def test_nodes_are_asked_once(identity: None, inline: InlineWorkers, clients: tu
 
 
 def test_the_client_app_answers_a_message(identity: None, inline: Workers, clients: tuple[str, ...]) -> None:
-    content = encode_job(tune_job(clients[:1], "plain", [SUM]), ArrayRecord(), SETTINGS.model_dump_json())
+    content = encode_jobs([tune_job(clients[:1], "plain", [SUM])], ArrayRecord(), SETTINGS.model_dump_json())
     context = Context(1, 1, node_config={}, state=RecordDict(), run_config={})
-    reply = decode_reply(do(Message(content, 1, "train.tune"), context).content)
+    (reply,) = decode_replies(do(Message(content, 1, "train.tune"), context).content)
     (_, expected), *_ = inline.run([tune_job(clients[:1], "plain", [SUM])])
     assert without_time(reply) == without_time(expected)
     same_bits(expected.arrays, reply.arrays)

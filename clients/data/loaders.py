@@ -15,7 +15,7 @@ from clients.data.shards import Example, Shard
 from clients.data.specs import DataSpec, Dealt, ImageData, OutsideData
 from clients.errors import InputError
 
-__all__ = ["LOADERS", "Dataset", "Example", "Shard", "load", "load_own", "returned", "returning", "written"]
+__all__ = ["LOADERS", "Dataset", "Example", "Shard", "load", "load_own", "returning", "written"]
 
 LOADERS: dict[str, tuple[Callable[[Any, int, Population | None], Dataset], str]] = {
     "fiction": (fiction.load, "embedded: fictitious authors, question-answer pairs, answer probability"),
@@ -65,11 +65,6 @@ def load_own(spec: DataSpec, seed: int, source: str, known: Population | None = 
             "node's own, or set data.public_clients: 0 and give model.base a pretrained model"
         )
     return dataset if dataset.findings is None else replace(dataset, findings=replace(dataset.findings, elsewhere=True))
-
-
-def returned(spec: DataSpec, seed: int, known: Population, client: str) -> Shard:
-    """The shard of a client that comes back after it was forgotten; ``returning`` reads the data once for many."""
-    return returning(spec, seed, known)(client)
 
 
 def returning(spec: DataSpec, seed: int, known: Population) -> Callable[[str], Shard]:

@@ -23,7 +23,7 @@ from clients.jobs import Job, Reply, tune_job
 from clients.work.contributions import SUM, Wanted
 from sim.life.asking import run_twice
 from sim.life.cost import Cost, of_reply
-from sim.life.learning import Costs, learn
+from sim.life.learning import Costs, learn, learn_beside
 from sim.life.ledger import Ledger
 from sim.life.system import Rule, System
 from sim.workers.workers import Workers, job_bytes, reply_bytes
@@ -79,24 +79,21 @@ def leave_out(system: System, rule: Rule, examples: Keys, offline: Iterable[str]
         for client in examples:
             kept.reregister(client, system.shard_digest(client))
         return costs
-    if not bad and any(system.rejoins(label) for label in system.labels(rule)):
-        for client in examples:
-            expected = kept.members[client]["digest"]
-            facts = _facts(client, expected, old) | {"examples": len(examples[client])}
-            ledger.append("forget", seed=system.seed, rule=rule, client=client, **facts)
-        return _after(costs, _all_again(system, rule, list(examples), workers))
-    new, prices = _derive_smaller(system, rule, list(examples), workers)
-    for client in examples:
-        expected = kept.members[client]["digest"]
-        if not bad:
-            kept.exchange(client, old[client][0] if client in old else None, new[client])
-        facts = _facts(client, expected, old) | {"examples": len(examples[client])}
-        if not bad:
-            facts["digest"] = kept.members[client]["digest"]
+    told = {
+        client: _facts(client, kept.members[client]["digest"], old) | {"examples": len(keys)}
+        for client, keys in examples.items()
+    }
+    again = any(map(system.rejoins, system.labels(rule)))
+    if not bad and not again:
+        costs = _after(costs, _exchange(system, rule, old, told, workers))
+    for client, facts in told.items():
         ledger.append("forget", seed=system.seed, rule=rule, client=client, **facts)
     if bad:
         return _after(costs, _rebuilt(system, rule, bad, workers, ledger))
-    return _after(costs, prices)
+    if again:
+        rest = sorted(kept.members.keys() - examples.keys())
+        return _after(costs, learn_beside(system, rule, list(examples), rest, workers))
+    return costs
 
 
 def price_of_tuning_again(system: System, label: str) -> Cost:
@@ -147,13 +144,16 @@ def _derive(system: System, rule: Rule, clients: Sequence[str], workers: Workers
     return replies, total
 
 
-def _derive_smaller(system: System, rule: str, clients: Sequence[str], workers: Workers) -> tuple[dict[str, Reply], Costs]:
-    """What clients send of the examples that they still have, and its price by label.
+def _exchange(system: System, rule: str, old: Derived, told: Mapping[str, dict[str, object]], workers: Workers) -> Costs:
+    """Put what clients send of the examples that they still have in the place of what they sent before; its price by label.
+
+    Args:
+        told: what the ledger says of each client; the new digest is added to it.
 
     Raises:
-        WorkError: a client cannot, though it is to stay.
+        WorkError: a client cannot, though it is to stay; nothing is exchanged then.
     """
-    kept, found = system.kept[rule], dict[str, Reply]()
+    kept, clients, found = system.kept[rule], list(told), dict[str, Reply]()
     prices = {label: Cost() for label in system.labels(rule)}
     jobs = _jobs(system, rule, clients, kept.wants())
     for index, reply in run_twice(workers, jobs, {}):
@@ -163,7 +163,10 @@ def _derive_smaller(system: System, rule: str, clients: Sequence[str], workers: 
         for label in prices:
             up = reply_bytes(reply, kept.wants(system.strategies[label].parts))
             prices[label] = prices[label].beside(of_reply(reply, job_bytes(jobs[index], {}), up))
-    return found, prices
+    for client, facts in told.items():
+        kept.exchange(client, old[client][0] if client in old else None, found[client])
+        facts["digest"] = kept.members[client]["digest"]
+    return prices
 
 
 def _jobs(system: System, rule: Rule, clients: Sequence[str], wants: Iterable[Wanted]) -> list[Job]:
@@ -201,16 +204,6 @@ def _rebuilt(system: System, rule: Rule, because: Mapping[str, str], workers: Wo
     told = {label: price.as_facts() for label, price in prices.items()}
     ledger.append("rebuild", seed=system.seed, rule=rule, because=dict(sorted(because.items())), strategies=told)
     return prices
-
-
-def _all_again(system: System, rule: str, changed: Sequence[str], workers: Workers) -> Costs:
-    """Everybody's vector into a new state, where some strategy keeps something of all pairs of clients. It pays for all, the
-    others for the clients whose examples have changed."""
-    rest = sorted(set(system.kept[rule].members) - set(changed))
-    system.fresh(rule)
-    costs = learn(system, {rule: changed}, workers)
-    others = learn(system, {rule: rest}, workers)
-    return {label: cost.then(others[label]) if system.rejoins(label) else cost for label, cost in costs.items()}
 
 
 def _after(costs: Costs, more: Costs) -> Costs:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sim.life.learning import Costs, Listener, learn
+from sim.life.learning import Costs, Listener, learn, learn_beside
 from sim.life.system import Rule, System
 from sim.workers.workers import Workers
 
@@ -18,17 +18,8 @@ def welcome(system: System, client: str) -> None:
 
 
 def join(system: System, rule: Rule, newcomers: Sequence[str], workers: Workers, listener: Listener) -> Costs:
-    """Tune newcomers under one rule and fold them in; the price by strategy label.
-
-    A strategy that ``rejoins`` keeps something of all pairs of clients: everybody's vector is derived again for it, at its
-    price. The others pay for the newcomers alone.
-    """
+    """Tune newcomers under one rule and fold them in, with everybody else where a strategy needs that; price by label."""
     there = sorted(system.kept[rule].members)
-    again = [label for label in system.labels(rule) if system.rejoins(label)] if there else []
-    if again:
-        system.fresh(rule)
-    costs = learn(system, {rule: newcomers}, workers, listener=listener)
-    if again:
-        rest = learn(system, {rule: there}, workers)
-        costs = {label: cost.then(rest[label]) if label in again else cost for label, cost in costs.items()}
-    return costs
+    if there and any(map(system.rejoins, system.labels(rule))):
+        return learn_beside(system, rule, newcomers, there, workers, listener)
+    return learn(system, {rule: newcomers}, workers, listener=listener)

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from clients.errors import InputError
+from sim.life import replies
 from sim.life.ledger import Ledger
 from strategies.state.store import Store, Within
 
 NEXT, COMMIT = "next", "commit.json"
-LOOSE = (".replies", ".lock")
-"""Files that are no part of the state: see ``sim.life.replies``."""
 
 
 class Journal:
@@ -141,7 +140,7 @@ class Journal:
         """The files that are there; those of which no commit can know are removed."""
         found = {}
         for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and path.name not in LOOSE:
+            if path.is_file() and path.name != replies.NAME:
                 if path.name.endswith(".part"):
                     path.unlink()
                 else:

@@ -88,6 +88,24 @@ def learn(
     return cost
 
 
+def learn_beside(
+    system: System,
+    rule: str | None,
+    clients: Sequence[str],
+    others: Sequence[str],
+    workers: Workers,
+    listener: Listener | None = None,
+) -> Costs:
+    """Tune clients into a new state with everybody else, where some strategy keeps something of all pairs (``rejoins``).
+
+    That strategy pays for all; the price of the others is that of these clients alone.
+    """
+    system.fresh(rule)
+    costs = learn(system, {rule: clients}, workers, listener=listener)
+    rest = learn(system, {rule: others}, workers)
+    return {label: cost.then(rest[label]) if system.rejoins(label) else cost for label, cost in costs.items()}
+
+
 def _left(clients: Sequence[str], size: int, done: set[str]) -> list[tuple[str, ...]]:
     """Cohorts that have not been tuned. Of a cohort that was tuned in part the others are asked alone, as they were before:
     so bytes are those of a run that was never interrupted."""

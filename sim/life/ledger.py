@@ -17,6 +17,8 @@ from sim.terminal import errors
 
 START = "0" * 64
 COMMIT = "commit"
+PUBLISHED = ("learned", "release")
+"""Events that speak of the state of every strategy."""
 
 
 class Ledger:
@@ -25,19 +27,32 @@ class Ledger:
     Attributes:
         records: number of lines, with those that are not written yet.
         head: hash of the last of them.
+        hashes: of all lines.
         commits: by seed (None: of the run as a whole) the last commit.
-        last: the last event that is no commit.
+        published: by seed the last event that speaks of a state.
+        first, last: the first event, and the last one that is no commit.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.records, self.head = path, 0, START
+        self.path = path
+        self.hashes: list[str] = []
         self.commits: dict[int | None, dict[str, Any]] = {}
+        self.published: dict[int, dict[str, Any]] = {}
+        self.first: dict[str, Any] | None = None
         self.last: dict[str, Any] | None = None
         self._waiting: list[bytes] = []
         if path.exists():
             _cut_off_uncommitted(path)
             for record in read(path):
                 self._count(record)
+
+    @property
+    def records(self) -> int:
+        return len(self.hashes)
+
+    @property
+    def head(self) -> str:
+        return self.hashes[-1] if self.hashes else START
 
     def append(self, event: str, **facts: Any) -> dict[str, Any]:
         """Add a record; it is written by the next ``commit``."""
@@ -58,7 +73,10 @@ class Ledger:
         self._waiting = []
 
     def _count(self, record: dict[str, Any]) -> None:
-        self.records, self.head = record["n"] + 1, record["hash"]
+        self.hashes.append(record["hash"])
+        self.first = self.first or record
+        if record["event"] in PUBLISHED:
+            self.published[record["seed"]] = record
         if record["event"] == COMMIT:
             self.commits[record.get("seed")] = record
         else:

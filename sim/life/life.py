@@ -48,6 +48,8 @@ class Life:
     released: Costs = field(default_factory=dict)
     _replies: Replies = field(init=False)
     _since: float = field(init=False, default_factory=time.perf_counter)
+    _population: Population | None = field(init=False, default=None)
+    _rows: int = field(init=False, default=-1)
 
     def __post_init__(self) -> None:
         self._replies = Replies(self.journal.folder, self._last_commit)
@@ -67,9 +69,12 @@ class Life:
         self.record["seconds"] += now - self._since
         self._since = now
         self.journal.write(PROGRESS, as_json(self.record))
-        self.journal.write(POPULATION, self.system.population.model_dump_json(indent=1).encode())
-        self.journal.write(ROWS, records.rows_as_bytes(self.rows))
+        if self.system.population is not self._population:
+            self.journal.write(POPULATION, self.system.population.model_dump_json(indent=1).encode())
+        if len(self.rows) != self._rows:  # they are only ever added to
+            self.journal.write(ROWS, records.rows_as_bytes(self.rows))
         self.journal.commit()
+        self._population, self._rows = self.system.population, len(self.rows)
         self._replies.begin(self._last_commit)
 
     def remembering(self, workers: Workers, whole: bool = True) -> Workers:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.errors import InputError
-from sim.life import ledger as ledger_file
 from sim.life.cost import Cost
 from sim.life.ledger import Ledger
 from sim.life.system import System
@@ -91,7 +90,7 @@ def rows_as_bytes(rows: list[dict[str, Any]]) -> bytes:
         assert row["value"] is None or math.isfinite(row["value"])
     schema = pa.schema(
         [
-            *((name, pa.string()) for name in ("strategy",)),
+            ("strategy", pa.string()),
             *((name, pa.int64()) for name in ("seed", "tasks", "events", "deleted")),
             *((name, pa.string()) for name in ("client", "split", "metric")),
             ("value", pa.float64()),
@@ -120,12 +119,7 @@ def check(store: Store, system: System, record: Record, ledger: Ledger) -> None:
     """
     if not record["state_digest"]:
         return
-    last = next(
-        line
-        for line in reversed(list(ledger_file.read(ledger.path)))
-        if line["event"] in ("learned", "release") and line["seed"] == system.seed
-    )
-    for label, told in last["strategies"].items():
+    for label, told in ledger.published[system.seed]["strategies"].items():
         if told["state_digest"] != record["state_digest"][label]:
             raise InputError(
                 f"{ledger.path}: its last release of {label} is not the state in {store.path(PROGRESS)}; one was changed"

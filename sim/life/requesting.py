@@ -63,9 +63,7 @@ def refusal(life: Life, request: Request) -> str | None:
     if client in record["forgotten"]:
         return "has been forgotten already"
     if client not in life.present:
-        return (
-            f"could not be tuned, and is no member: {record['missing']}" if client in record["missing"] else "never joined"
-        )
+        return "could not be tuned, and is no member" if client in record["missing"] else "never joined"
     mine = life.system.population.examples[client]
     if request.examples and not {*request.examples} & {*mine.train, *mine.validation}:
         return "does not have these examples any more"

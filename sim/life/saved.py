@@ -10,7 +10,7 @@ import yaml
 from clients.errors import InputError
 from clients.exact import determinism
 from clients.exact.files import write_whole
-from sim.life.ledger import Ledger, read
+from sim.life.ledger import Ledger
 from sim.life.record import PROGRESS
 from sim.life.system import read_json, write_json
 from sim.scenario.file import load_scenario
@@ -173,11 +173,10 @@ def _commands(run: Path) -> list[Request]:
 
 def _check(opened: Opened, written: Scenario) -> None:
     """Scenario, ledger and summary must be of one run."""
-    path = opened.run / LEDGER
-    lines = list(read(path))
-    if lines and written.digest() != lines[0].get("scenario_digest"):
+    ledger = opened.ledger
+    if ledger.first is not None and written.digest() != ledger.first.get("scenario_digest"):
         raise InputError(f"{opened.run / SCENARIO}: was changed after the run began; its digest differs from the ledger's")
     if opened.finished:
         told: dict[str, Any] = read_json(opened.run / SUMMARY)["ledger"]
-        if len(lines) < told["records"] or lines[told["records"] - 1]["hash"] != told["head"]:
-            raise InputError(f"{path}: its last lines are missing, or it is another run's: {SUMMARY} speaks of more")
+        if ledger.records < told["records"] or ledger.hashes[told["records"] - 1] != told["head"]:
+            raise InputError(f"{ledger.path}: its last lines are missing, or it is another run's: {SUMMARY} speaks of more")

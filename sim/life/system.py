@@ -113,12 +113,12 @@ def build(scenario: Scenario, seed: int, store: Store, population: Population, l
     for label, strategy in strategies.items():
         strategy.store = store.at(strategy_folder(label))
     kept = {
-        rule: (Kept.load if load else Kept)(
-            folder / kept_folder(rule), rule, bounds_of(site, rule), parts, seed, store.at(kept_folder(rule))
-        )
+        rule: Kept(folder / kept_folder(rule), rule, bounds_of(site, rule), parts, seed, store.at(kept_folder(rule)))
         for rule, parts in parts_by_rule(strategies).items()
     }
     if load:
+        for each in kept.values():
+            each.load()
         for strategy in strategies.values():
             strategy.load()
     return System(scenario, seed, settings, site.manifest, population, site.model.parameters, store, kept, strategies)

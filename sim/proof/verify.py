@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sim.life import record as records
 from sim.life.life import Life, open_life
@@ -77,17 +77,14 @@ def remains(life: Life) -> list[str]:
     owners += [(strategy.store, strategy.files_of) for strategy in system.strategies.values()]
     files = []
     for store, files_of in owners:
-        own = {name.rpartition("/")[2].rpartition(".")[0] for client in forgotten for name in files_of(client)}
-        files += [str(store.path(name)) for name in store.sizes() if name.rpartition("/")[2].rpartition(".")[0] in own]
+        own = {PurePosixPath(name).stem for client in forgotten for name in files_of(client)}
+        files += [str(store.path(name)) for name in store.sizes() if PurePosixPath(name).stem in own]
     entries = [
         f"{kept.store.path('members.json')}: {client}"
         for kept in system.kept.values()
         for client in forgotten
         if client in kept.members
     ]
-    examples = system.population.examples
-    return (
-        files
-        + entries
-        + [f"{life.journal.path(records.POPULATION)}: {client}" for client in forgotten if client in examples]
-    )
+    population = life.journal.path(records.POPULATION)
+    examples = [f"{population}: {client}" for client in forgotten if client in system.population.examples]
+    return files + entries + examples

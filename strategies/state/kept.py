@@ -16,7 +16,7 @@ are left had joined, with the examples that are left, and nobody else.
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -284,30 +284,20 @@ class Kept:
         members = json.dumps(self.members, indent=1, sort_keys=True)
         self.store.write(MEMBERS, members.encode())
 
-    @classmethod
-    def load(
-        cls,
-        folder: Path,
-        rule: str | None,
-        bounds: tuple[int, ...],
-        parts: Iterable[Part],
-        seed: int,
-        store: Store | None = None,
-    ) -> "Kept":
-        """Read back what ``save`` wrote.
+    def load(self) -> Self:
+        """Read back what ``save`` wrote, into one that is empty still.
 
         Raises:
             InputError: a file is missing, damaged or of another model.
         """
-        kept = cls(folder, rule, bounds, parts, seed, store)
-        content = kept.store.read(MEMBERS)
+        content = self.store.read(MEMBERS)
         try:
-            kept.members = json.loads(content)
+            self.members = json.loads(content)
         except ValueError as error:
-            raise InputError(f"{kept.store.path(MEMBERS)}: cannot be read ({error})") from error
-        for part in kept.parts.values():
+            raise InputError(f"{self.store.path(MEMBERS)}: cannot be read ({error})") from error
+        for part in self.parts.values():
             part.load()
-        return kept
+        return self
 
 
 def with_needs(parts: Iterable[Part], joining: bool = True) -> list[Part]:

@@ -17,12 +17,10 @@ from clients.app import (
     _settings,
     decode_jobs,
     decode_replies,
-    decode_reply,
     do,
     encode_arrays,
-    encode_job,
     encode_jobs,
-    encode_reply,
+    encode_replies,
     pack,
     unpack,
 )
@@ -64,9 +62,9 @@ def asked(identity: None, settings: Settings) -> Callable[..., Reply]:
     """Asks a node with some config to tune clients."""
 
     def ask(clients: list[str], config: dict[str, Any], sent: Settings = settings) -> Reply:
-        content = encode_job(tune_job(clients, "plain", [SUM]), ArrayRecord(), sent.model_dump_json())
+        content = encode_jobs([tune_job(clients, "plain", [SUM])], ArrayRecord(), sent.model_dump_json())
         context = Context(1, 1, node_config=config, state=RecordDict(), run_config={})
-        return decode_reply(do(Message(content, 1, "train.tune"), context).content)
+        return decode_replies(do(Message(content, 1, "train.tune"), context).content)[0]
 
     return ask
 
@@ -90,10 +88,10 @@ def test_a_node_names_the_clients_whose_data_it_holds(
     asked: Callable[..., Reply], settings: Settings, write_lines: Write, identity: None
 ) -> None:
     own = str(write_lines("own.jsonl", [row for row in ROWS if row["who"] != "bob"]))
-    content = encode_job(Job(WHO, (), {}), ArrayRecord(), settings.model_dump_json())
+    content = encode_jobs([Job(WHO, (), {})], ArrayRecord(), settings.model_dump_json())
     for config, holds in (({}, None), ({"data-source": own}, ["ann", "cid"])):
         context = Context(1, 1, node_config=config, state=RecordDict(), run_config={})  # type: ignore[arg-type]
-        reply = decode_reply(do(Message(content, 1, "query.who"), context).content)
+        (reply,) = decode_replies(do(Message(content, 1, "query.who"), context).content)
         assert (reply.error, reply.facts) == (None, {"clients": holds})
 
 
@@ -130,7 +128,7 @@ def test_a_message_survives_the_way_to_the_warm_process() -> None:
 def test_long_settings_are_a_record_of_their_own_and_read_once(settings: Settings) -> None:
     population = Population(clients=tuple(f"c{number}" for number in range(5000)))
     text = settings.model_copy(update={"population": population}).model_dump_json()
-    contents = [encode_job(tune_job([client], "plain", []), ArrayRecord(), text) for client in ("a", "b")]
+    contents = [encode_jobs([tune_job([client], "plain", [])], ArrayRecord(), text) for client in ("a", "b")]
     ids = [content.config_records["settings"].object_id for content in contents]
     assert ids[0] == ids[1]  # Flower keeps one of them
     assert _settings(decode_jobs(contents[0])[2]) is _settings(decode_jobs(contents[1])[2])
@@ -164,7 +162,7 @@ def dying_of(client: str) -> Callable[..., Iterator[list[bytes]]]:
         ):
             if job.clients == (client,):
                 raise EOFError
-            yield pack(encode_reply(reply), {})
+            yield pack(encode_replies([reply]), {})
 
     return ask
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.app import decode_job, decode_reply, encode_arrays, encode_job, encode_reply
+from clients.app import decode_jobs, decode_replies, encode_arrays, encode_jobs, encode_replies
 from clients.data.dataset import Shard
 from clients.exact import bits
 from clients.jobs import perform, probe_job, score_job
@@ -110,8 +110,8 @@ def test_a_probe_travels_as_a_message(site: Site) -> None:
     """A part without examples keeps its shape."""
     job = probe_job([("u1", Masked("d", scale=0.5))])
     shared = {"d": np.full(site.model.layout.size, 0.01, dtype=np.float32)}
-    sent, arrays, _ = decode_job(encode_job(job, encode_arrays(shared), "{}"))
-    near, far = perform(site, job, shared), decode_reply(encode_reply(perform(site, sent, arrays)))
+    (sent,), arrays, _ = decode_jobs(encode_jobs([job], encode_arrays(shared), "{}"))
+    near, (far,) = perform(site, job, shared), decode_replies(encode_replies([perform(site, sent, arrays)]))
     assert far.error is None
     assert {name: (a.shape, a.tobytes()) for name, a in far.arrays.items()} == {
         name: (a.shape, a.tobytes()) for name, a in near.arrays.items()

@@ -55,7 +55,7 @@ def test_add_then_subtract_is_never_added(
     for each in (sums, never):
         each.kept.save()  # type: ignore[attr-defined]
     assert sums.kept.store.read(sums.file) == never.kept.store.read(never.file)
-    assert Kept.load(folder / "one", "sign_fixed", BOUNDS, (part,), SEED)[part].digest() == never.digest()
+    assert Kept(folder / "one", "sign_fixed", BOUNDS, (part,), SEED).load()[part].digest() == never.digest()
 
 
 def test_means_by_hand() -> None:
@@ -118,9 +118,9 @@ def test_other_files_are_refused(make_kept: Make) -> None:
     ):
         save_file(content, kept.folder / "vectors-3-1.0.safetensors")
         with pytest.raises(InputError, match=r"vectors-3-1\.0\.safetensors: not the sums of vectors-3-1\.0"):
-            Kept.load(kept.folder, "sign_fixed", BOUNDS, (part,), SEED)
+            Kept(kept.folder, "sign_fixed", BOUNDS, (part,), SEED).load()
     save_file({"0": np.zeros(SIZE, dtype=np.int64), "counts": np.array([[0, 2]])}, kept.store.path(kept[part].file))
     with pytest.raises(InputError, match=r"vectors-3-1\.0\.safetensors: damaged: its sums are not of 1 vectors"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, (part,), SEED)
+        Kept(kept.folder, "sign_fixed", BOUNDS, (part,), SEED).load()
     with pytest.raises(InputError, match="holds 0 to 65536 vectors, not -1"):
         opened(part).take_out("a", grid("a"))

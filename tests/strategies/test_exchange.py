@@ -178,7 +178,7 @@ def test_nobody_is_taken_in_alone_once_vectors_are_gone(make_kept: Make, tmp_pat
     kept.absorb(reply(("b", "c"), parts))  # while they are there anybody joins
     kept.seal()
     kept.save()
-    loaded = Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
+    loaded = Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()
     before = everything(kept)
     for each in (kept, loaded):
         with pytest.raises(InputError, match="client d: cannot be taken in alone, as vectors of a and others went"):

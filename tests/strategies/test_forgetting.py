@@ -129,7 +129,7 @@ def test_forgotten_is_never_joined(
 
     again = new(name, tmp_path / "one", **parameters)
     again.load()
-    loaded = Kept.load(kept.folder, strategy.rule, BOUNDS, strategy.parts, SEED)
+    loaded = Kept(kept.folder, strategy.rule, BOUNDS, strategy.parts, SEED).load()
     assert again.digest(loaded) == strategy.digest(kept)
     if leaving == NAMES:
         served = strategy.serve(kept, "nobody")
@@ -290,7 +290,7 @@ def test_a_cached_vector_that_changed_on_disk_is_refused(make_kept: Make, tmp_pa
     a, b = (kept[Vectors()].file(client) for client in "ab")
     kept.store.write(b, kept.store.read(a))
     with pytest.raises(InputError, match=rf"vectors/{called('b')}\.safetensors: damaged: not the vector that was merged"):
-        Kept.load(kept.folder, "plain", BOUNDS, strategy.parts, SEED)
+        Kept(kept.folder, "plain", BOUNDS, strategy.parts, SEED).load()
 
 
 def test_a_vector_that_is_not_the_claimed_one_is_refused(make_kept: Make) -> None:

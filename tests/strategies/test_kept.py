@@ -53,7 +53,7 @@ def digest_after(joins: list[str], leaves: list[str], save: bool) -> str:
             forget(kept, client)
         if save:
             kept.save()
-            kept = Kept.load(Path(folder), "sign_fixed", BOUNDS, EVERYTHING, SEED)
+            kept = Kept(Path(folder), "sign_fixed", BOUNDS, EVERYTHING, SEED).load()
         return kept.digest(EVERYTHING)
 
 
@@ -226,7 +226,7 @@ def test_numbers_of_anchors_are_state_and_are_checked_when_read(make_kept: Make,
     path = one.folder / "members.json"
     path.write_text(path.read_text().replace('"2": 0', told))
     with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor of 2"):
-        Kept.load(one.folder, "sign_fixed", BOUNDS, parts, SEED)
+        Kept(one.folder, "sign_fixed", BOUNDS, parts, SEED).load()
 
 
 @pytest.mark.parametrize("told", ["[0]", "0", "null"])
@@ -240,7 +240,7 @@ def test_anchors_that_are_no_numbers_by_count_are_refused(make_kept: Make, told:
     members["a"]["anchors"] = json.loads(told)
     path.write_text(json.dumps(members))
     with pytest.raises(InputError, match=r"members\.json: damaged: a lies at no anchor of 2"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
+        Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()
 
 
 def test_a_vector_against_the_signs_is_refused(make_kept: Make) -> None:
@@ -271,7 +271,7 @@ def test_damaged_state_is_one_clear_error(make_kept: Make, content: bytes) -> No
     kept.save()
     (kept.folder / "sum.safetensors").write_bytes(content)
     with pytest.raises(InputError, match=r"sum\.safetensors"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
+        Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()
 
 
 def test_a_sum_of_other_clients_is_refused(make_kept: Make) -> None:
@@ -281,4 +281,4 @@ def test_a_sum_of_other_clients_is_refused(make_kept: Make) -> None:
     kept.save()
     (kept.folder / "members.json").write_text('{"a": {"digest": "", "recipe": "", "steps": 3}}')
     with pytest.raises(InputError, match=r"sum\.safetensors: damaged: 5 vectors of 37 entries, expected 1 of 37"):
-        Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
+        Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()

@@ -140,7 +140,7 @@ class Life:
     def reopen(self) -> None:
         """A new process reads what the last one saved."""
         self.release()
-        self.kept = {rule: Kept.load(kept.folder, rule, BOUNDS, kept.declared, SEED) for rule, kept in self.kept.items()}
+        self.kept = {rule: Kept(kept.folder, rule, BOUNDS, kept.declared, SEED).load() for rule, kept in self.kept.items()}
         for strategy in self.strategies:
             strategy.chosen = {}
             strategy.load()

@@ -176,7 +176,7 @@ def test_clients_of_any_name_leave_no_trace(
     assert {p.relative_to(kept.folder): c for p, c in files(kept.folder).items()} == {
         p.relative_to(never.folder): c for p, c in files(never.folder).items()
     }
-    assert Kept.load(kept.folder, "sign_fixed", BOUNDS, KINDS, SEED).digest(KINDS) == never.digest(KINDS)
+    assert Kept(kept.folder, "sign_fixed", BOUNDS, KINDS, SEED).load().digest(KINDS) == never.digest(KINDS)
 
 
 @pytest.mark.parametrize("name", ["tall", "emr"])
@@ -272,7 +272,7 @@ def test_sealing_drops_only_what_was_needed_to_join(parts: tuple[Part, ...], las
     if lasts:
         np.testing.assert_array_equal(kept[Vectors()].row("b")(slice(None)), vector("b"))
     kept.save()
-    loaded = Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)
+    loaded = Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()
     assert loaded.digest(parts) == before
     for each in (kept, loaded):
         each.subtract("b", reply(("b",), parts))
@@ -362,7 +362,7 @@ def test_a_part_from_outside_is_folded_erased_digested_saved_and_priced(make_kep
     path = kept.folder / "nonzeros.safetensors"
     layout = Layout(SIZE, 2, SEED)
     assert kept.storage(parts) == path.stat().st_size == part.bytes(layout, ("a", "b", "c"))
-    assert Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED).digest(parts) == kept.digest(parts) != kept.digest(())
+    assert Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load().digest(parts) == kept.digest(parts) != kept.digest(())
     before = kept.digest(parts)
     wrong = reply(("b",), parts)
     wrong.arrays["sum"][0] += 1
@@ -378,7 +378,7 @@ def test_a_part_from_outside_is_folded_erased_digested_saved_and_priced(make_kep
     assert kept.digest(parts) == never.digest(parts) != before
     kept.save()
     assert '"b"' not in (kept.folder / "members.json").read_text()
-    assert Kept.load(kept.folder, "sign_fixed", BOUNDS, parts, SEED)[NonZeros()].numbers == part.numbers
+    assert Kept(kept.folder, "sign_fixed", BOUNDS, parts, SEED).load()[NonZeros()].numbers == part.numbers
 
 
 def test_a_part_from_outside_stands_beside_the_others(make_kept: Make, tmp_path: Path) -> None:

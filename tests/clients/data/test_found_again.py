@@ -229,7 +229,7 @@ def test_fiction_has_everybody_but_those_who_were_forgotten() -> None:
             InputError, match="client u2 was forgotten: which examples were its own is not written down any more"
         ):
             ask("u2")
-    assert data.returned(spec, 7, known.without(["u2"]), "u2") == whole.shard("u2")
+    assert data.returning(spec, 7, known.without(["u2"]))("u2") == whole.shard("u2")
 
 
 class Stations(OutsideData):
@@ -319,7 +319,7 @@ def test_pictures_without_those_of_some(tmp_path: Path, column: str | None, clas
     assert places == sorted(places)
     if column is not None:  # six pictures each, of which the maximum takes five
         assert len(found.rows_of(client)) == len(whole.rows_of(client)) == 6
-        assert data.returned(spec, 7, known, client).client == client
+        assert data.returning(spec, 7, known)(client).client == client
 
 
 def test_classes_that_follow_from_the_pictures_may_tell(tmp_path: Path) -> None:

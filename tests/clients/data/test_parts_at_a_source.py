@@ -100,20 +100,20 @@ def test_who_comes_back_by_column_has_what_its_rows_make_now(source: Path) -> No
     spec = table(source, maximum=4)
     whole = data.load(spec, 7)
     known = data.written(whole).without(["eve", "dee"])
-    assert data.returned(spec, 7, known, "eve") == whole.shard("eve")
+    assert data.returning(spec, 7, known)("eve") == whole.shard("eve")
     more = [{"who": "eve", "text": "something new", "label": "b"}, *[row for row in ROWS if row["who"] != "dee"]]
     write_jsonl(source, more)
-    back = data.returned(spec, 7, known, "eve")
+    back = data.returning(spec, 7, known)("eve")
     now = ["something new", *(f"eve says {i}, twice" for i in range(3))]
     assert prompts(back) == {f"Text:{text}\nLabel:" for text in now}
     assert data.load(spec, 7, known.holding(back)).shard("eve") == back
     with pytest.raises(InputError, match=r"client dee cannot come back: it has no rows in .*t\.jsonl"):
-        data.returned(spec, 7, known, "dee")
+        data.returning(spec, 7, known)("dee")
     with pytest.raises(InputError, match="client zoe may not take part: the population was fixed"):
-        data.returned(spec, 7, known, "zoe")
+        data.returning(spec, 7, known)("zoe")
     write_jsonl(source, [{"who": "eve", "text": "x", "label": "unheard of"}, *ROWS])
     with pytest.raises(InputError, match="client eve cannot come back: its label 'unheard of' is not one of those"):
-        data.returned(spec, 7, known, "eve")
+        data.returning(spec, 7, known)("eve")
     assert data.load(spec, 7, known).shard("bob") == whole.shard("bob")
 
 
@@ -121,14 +121,14 @@ def test_who_comes_back_to_a_partitioner_needs_the_same_table(source: Path) -> N
     spec = table(source, partitioner={"name": "iid"})
     whole = data.load(spec, 7)
     known = data.written(whole).without(["u3"])
-    assert data.returned(spec, 7, known, "u3") == whole.shard("u3")
+    assert data.returning(spec, 7, known)("u3") == whole.shard("u3")
     back = data.returning(spec, 7, known)
     assert [back(client) for client in ("u1", "u3")] == [whole.shard("u1"), whole.shard("u3")]
     write_jsonl(source, ROWS[1:])
     with pytest.raises(InputError, match=r"client u3 cannot come back: .*t\.jsonl does not deal it the shard that it had"):
-        data.returned(spec, 7, known, "u3")
+        data.returning(spec, 7, known)("u3")
     write_jsonl(source, ROWS[:3])
     with pytest.raises(
         InputError, match=r"client u3 cannot come back: its shard cannot be made again .*6 clients cannot be made"
     ):
-        data.returned(spec, 7, known, "u3")
+        data.returning(spec, 7, known)("u3")
