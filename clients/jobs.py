@@ -24,7 +24,7 @@ from clients.work import masking, pooled
 from clients.work.contributions import SUM, Derived, Wanted, contribution
 from clients.work.probing import Probing
 from clients.work.rules import rule_of
-from clients.work.scoring import Part, Scoring
+from clients.work.scoring import Part, Scoring, side_of
 from clients.work.served import Arrays, Bench, Measure, Served, served_of
 from clients.work.site import Site
 
@@ -88,7 +88,7 @@ def assign_job(clients: Sequence[str], count: int) -> Job:
     return Job("assign", tuple(clients), {"anchors": count})
 
 
-def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None, part: Part = "evaluated") -> Job:
+def score_job(served: Sequence[tuple[str, Served]], scales: Sequence[float] | None = None, part: Part = "reported") -> Job:
     """Evaluate each client under its served model, on a part of its data: at its own scale, or at each of ``scales``."""
     items = [each.facts | {"scales": list(scales or each.scales)} for _, each in served]
     arrays = {f"{index}/{name}": array for index, (_, each) in enumerate(served) for name, array in each.arrays.items()}
@@ -195,12 +195,12 @@ def _assign(site: Site, job: Job, shared: Arrays) -> Reply:
 
 
 def _score(site: Site, job: Job, shared: Arrays) -> Reply:
-    scores, facts = _measured(site, job, shared, Scoring(job.facts["part"]))
+    scores, facts = _measured(site, job, shared, Scoring(side_of(site.manifest.sides, job.facts["part"])))
     return Reply(job.clients, {"scores": scores} | facts)
 
 
 def _probe(site: Site, job: Job, shared: Arrays) -> Reply:
-    probed, facts = _measured(site, job, shared, Probing())
+    probed, facts = _measured(site, job, shared, Probing(site.manifest.sides.reported))
     arrays = {
         f"{part}/{client}": array
         for client, (parts,) in zip(job.clients, probed, strict=True)

@@ -265,7 +265,7 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     summary = read_json(run / "summary.json")
     console.print(table(summary, console.width))
     _tell_gap(summary)
-    for each in notes(summary["missing"], summary["gone"]):
+    for each in notes(summary["missing"], summary["gone"], summary["sides"]["halved"]):
         console.print(each, highlight=False, markup=False, soft_wrap=True)
     page = run / "report.html"
     console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Choosing a scale α on validation data, by the current members only.
+"""Choosing a scale α, by the current members only, on data of theirs that are not reported.
 
 The candidates race: all are scored on a few members, those that are clearly behind the best fall out, the others are scored
 on as many members again, and so on. So the mean that decides is over all members asked, of the candidates that are left.
@@ -40,7 +40,7 @@ Serving = Callable[[Sequence[str]], list[tuple[str, Served]]]
 
 
 def choose_scale(strategy: Strategy[Any], kept: Kept, ask: Ask, grid: Sequence[float]) -> float:
-    """The α of the grid with the best mean score over members' evaluated parts; the smallest of equals.
+    """The α of the grid with the best mean score over what members keep for choosing; the smallest of equals.
 
     It is chosen again whenever the members change, so that it never remembers a forgotten client. The price is at most one
     evaluation per client asked and grid value, and none where the grid holds one value.
@@ -49,8 +49,8 @@ def choose_scale(strategy: Strategy[Any], kept: Kept, ask: Ask, grid: Sequence[f
 
 
 def race(kept: Kept, ask: Ask, ways: Sequence[Serving], grid: Sequence[float]) -> Candidate:
-    """The way to serve and the scale with the best mean score over members' evaluated parts; the first way and then the
-    smallest scale of equals. Nobody is asked where there is no choice.
+    """The way to serve and the scale with the best mean score over what members keep for choosing; the first way and then
+    the smallest scale of equals. Nobody is asked where there is no choice.
 
     Raises:
         InputError: the grid is empty.
@@ -111,26 +111,29 @@ def grid_of(scale: float | tuple[float, ...]) -> tuple[float, ...]:
 
 
 def asked_members(kept: Kept) -> list[str]:
-    """The ``MOST_CLIENTS`` members whose names have the lowest digests: a sample that follows from who is a member, in an
-    order that has nothing to do with their names."""
-    return sorted(kept.members, key=digest.of_json)[:MOST_CLIENTS]
+    """The ``MOST_CLIENTS`` of ``kept.choosers`` whose names have the lowest digests: a sample that follows from who is a
+    member, in an order that has nothing to do with their names."""
+    return sorted(kept.choosers(), key=digest.of_json)[:MOST_CLIENTS]
 
 
 def mean_scores(
-    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
+    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "chosen_on"
 ) -> list[float]:
-    """The mean score of these clients' served models, on a part of their data, at each scale of the grid."""
+    """The mean score of these clients' served models, on a part of their data, at each scale of the grid; 0 of nobody."""
     scores = client_scores(kept, ask, served, grid, part)
-    return [math.fsum(row[index] for row in scores) / len(served) for index in range(len(grid))]
+    return [math.fsum(row[index] for row in scores) / max(1, len(served)) for index in range(len(grid))]
 
 
 def client_scores(
-    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "evaluated"
+    kept: Kept, ask: Ask, served: Sequence[tuple[str, Served]], grid: Sequence[float], part: Part = "chosen_on"
 ) -> list[list[float]]:
-    """The score of each of these clients' served models, in their order, at each scale of the grid."""
+    """The score of each of these clients' served models, in their order, at each scale of the grid.
+
+    It is 0 throughout for a client without such examples, which tells no scale from another.
+    """
     parts = chunks(served)
     found = {index: reply.facts["scores"] for index, reply in ask(kept, [score_job(each, grid, part) for each in parts])}
-    return [row for index in range(len(parts)) for row in found[index]]
+    return [[value or 0.0 for value in row] for index in range(len(parts)) for row in found[index]]
 
 
 def chunks(items: Sequence[T]) -> list[Sequence[T]]:

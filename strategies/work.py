@@ -13,7 +13,7 @@ class Work:
         pooled, pooled_steps, pooled_examples: clients in pools that are trained on together, the gradient steps of that, and
             the examples that they go through.
         evaluations: served models scored on a client, at most, to choose a setting or to tell what they are worth.
-        probes: served models shown all of a client's examples, training and validation, for the gap to retraining.
+        probes: served models shown all of a client's examples, trained on and reported, for the gap to retraining.
     """
 
     tunings: int = 0

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from clients.data import telling
 from clients.data.findings import Findings, by_client
 from clients.data.manifest import Manifest
 from clients.data.population import Population, Recorded, labels_of
-from clients.data.shards import Example, LabelSet, Shard
+from clients.data.shards import Example, LabelSet, Shard, Sides
 from clients.data.source import ShardRef, found
 from clients.errors import InputError
 
@@ -25,7 +26,7 @@ class Dataset:
         label_sets: by the name that examples give; empty where answers are free text.
         notes: lines for the user, as how many clients were left out and why.
         public_clients: names of those whom the public examples are of, where clients are made of the same rows.
-        ordered: client to its usable rows as examples, in the source's order; None where that is training, then validation.
+        ordered: client to its usable rows as examples, in the source's order; None where that is side by side.
         findings: under a population, what was found of it.
     """
 
@@ -42,16 +43,26 @@ class Dataset:
         """What may be known of it without a client's data."""
         if self.findings is not None:
             known = self.findings.population
-            facts = known.clients, self.label_sets, self.public, known.pictures, known.validated, known.notes
+            facts = known.clients, self.label_sets, self.public, known.pictures, known.sides, known.notes
             return Manifest(*facts, gone=self.findings.gone)
         return Manifest(
             clients=tuple(shard.client for shard in self.shards),
             label_sets=self.label_sets,
             public=self.public,
             pictures=any(example.image for shard in self.shards[:1] for example in shard.train),
-            validated=any(shard.validation for shard in self.shards),
+            sides=Sides(any(shard.validation for shard in self.shards), any(shard.test for shard in self.shards)),
             notes=self.notes,
         )
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """Lines for the user: the notes, and what there is on which side.
+
+        Raises:
+            InputError: no client has an example on the side that is reported.
+        """
+        more = () if self.findings is not None else telling.notes(self.shards, self.label_sets, self.manifest.sides)
+        return (*self.notes, *more)
 
     def shard(self, ref: ShardRef | str) -> Shard:
         """A client's data; InputError if they are not here, or not all of those that the population has."""
@@ -64,7 +75,7 @@ class Dataset:
         """Keys of a client's rows in the order in which they stand at the source now.
 
         Where a column names clients, these are all usable rows of the client, those too that ``data.maximum`` leaves out;
-        with a partitioner its examples in the order of the source; else training, then validation.
+        with a partitioner its examples in the order of the source; else side by side.
 
         Raises:
             InputError: the client's data are not here.
@@ -73,8 +84,7 @@ class Dataset:
             raise InputError(absence)
         if self.ordered is not None and client in self.manifest.clients:
             return tuple(example.key for example in self.ordered(client))
-        shard = self.shard(client)
-        return tuple(example.key for example in (*shard.train, *shard.validation))
+        return tuple(example.key for example in self.shard(client).examples)
 
     @cached_property
     def _by_client(self) -> dict[str, Shard]:
@@ -97,12 +107,16 @@ def recorded(findings: Findings) -> Dataset:
 
 def refound(made: Dataset, known: Population, source: str) -> Dataset:
     """The data set of a population, looked for client by client in what a loader has made without one."""
-    rows = {shard.client: (*shard.train, *shard.validation) for shard in made.shards}
+    rows = {shard.client: shard.examples for shard in made.shards}
     return recorded(by_client(known, source, lambda client: rows.get(client, ()), made.public))
 
 
 def written(dataset: Dataset) -> Population:
-    """The population of a data set that was loaded without one; who joins at first and who never does is set afterwards."""
+    """The population of a data set that was loaded without one; who joins at first and who never does is set afterwards.
+
+    Raises:
+        InputError: no client has an example on the side that is reported.
+    """
     if dataset.findings is not None:
         return dataset.findings.population
     manifest = dataset.manifest
@@ -112,8 +126,9 @@ def written(dataset: Dataset) -> Population:
         public_clients=dataset.public_clients,
         label_sets=labels_of(dataset.label_sets),
         pictures=manifest.pictures,
-        validated=manifest.validated,
-        notes=dataset.notes,
+        validated=manifest.sides.validated,
+        tested=manifest.sides.tested,
+        notes=dataset.told,
         shards={shard.client: shard.digest() for shard in dataset.shards},
         examples={shard.client: Recorded.of(shard) for shard in dataset.shards},
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from clients.data.population import Population
-from clients.data.shards import Example, Shard
+from clients.data.shards import SIDES, Example, Shard
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def by_client(
         ordered: name to the usable rows of that name, as examples in the source's order; empty where it has none.
         public: the public part of a family that makes its own.
     """
-    found = {client: _picked({*keys.train, *keys.validation}, ordered(client)) for client, keys in known.examples.items()}
+    found = {client: _picked(set(keys.all), ordered(client)) for client, keys in known.examples.items()}
     return _findings(
         known, source, found, _public(known, chain.from_iterable(map(ordered, known.public_clients)), public), ordered
     )
@@ -88,13 +88,13 @@ def by_key(known: Population, source: str, rows: Iterable[Example], public: Sequ
     Args:
         public: the public part of a family that makes its own.
     """
-    wanted = {key for keys in known.examples.values() for key in (*keys.train, *keys.validation)}
+    wanted = {key for keys in known.examples.values() for key in keys.all}
     pool = _picked(wanted | set(known.public or ()), rows)
     place = {key: number for number, key in enumerate(pool)}
 
     def ordered(client: str) -> list[Example]:
         recorded = known.examples.get(client)
-        mine = [*recorded.train, *recorded.validation] if recorded else []
+        mine = recorded.all if recorded else ()
         return [pool[key] for key in sorted((key for key in mine if key in pool), key=place.__getitem__)]
 
     return _findings(known, source, dict.fromkeys(known.examples, pool), _public(known, pool.values(), public), ordered)
@@ -137,15 +137,13 @@ def _findings(
         if (keys := known.examples.get(client)) is None:
             continue
         here = found[client]
-        lacking = sum(key not in here for key in (*keys.train, *keys.validation))
+        lacking = sum(key not in here for key in keys.all)
         if lacking:
             missing[client] = lacking
         else:
-            train, validation = (tuple(here[key] for key in part) for part in (keys.train, keys.validation))
-            shards.append(Shard(client, train, validation))
+            shards.append(Shard(client, *(tuple(here[key] for key in getattr(keys, side)) for side in SIDES)))
     return Findings(known, source, tuple(shards), public, missing, ordered)
 
 
 def _count(known: Population, client: str) -> int:
-    keys = known.examples[client]
-    return len(keys.train) + len(keys.validation)
+    return len(known.examples[client].all)

@@ -135,23 +135,31 @@ def named_again(one: Opened, known: Population) -> Opened:
     return one._replace(answers=[None if answer is None else names.get(answer, answer) for answer in one.answers])
 
 
-def picture(chosen: ImageSet, row: int, cell: dict[str, Any] | None) -> bytes:
-    """A picture as it is stored, once it has been decoded."""
+def stored(chosen: ImageSet, row: int, cell: dict[str, Any] | None) -> bytes:
+    """The bytes of a picture in the table, or in the file that it names.
+
+    Raises:
+        InputError: there are none.
+    """
+    with _picture_of(chosen, row):
+        if cell is None or (cell["bytes"] is None and cell["path"] is None):
+            raise ValueError("it is empty")
+        return Path(cell["path"]).read_bytes() if cell["bytes"] is None else bytes(cell["bytes"])
+
+
+def decodes(chosen: ImageSet, row: int, content: bytes) -> None:
+    """InputError if a picture cannot be decoded."""
+    with _picture_of(chosen, row), Image.open(io.BytesIO(content)) as image:
+        image.draft("L", (1, 1))  # a JPEG is read to its end, but only its coarse scale is computed
+        image.load()
+
+
+@contextmanager
+def _picture_of(chosen: ImageSet, row: int) -> Iterator[None]:
     try:
-        found = stored(cell)
-        with Image.open(io.BytesIO(found)) as image:
-            image.draft("L", (1, 1))  # a JPEG is read to its end, but only its coarse scale is computed
-            image.load()
-        return found
+        yield
     except Exception as error:  # each of Pillow's decoders raises kinds of its own
         raise InputError(
             f"data.sets: {chosen.name}: column {chosen.image!r}, row {row}: no picture ({error}); "
             "whole PNG or JPEG bytes are needed"
         ) from error
-
-
-def stored(cell: dict[str, Any] | None) -> bytes:
-    """The bytes of a picture in the table, or in the file that it names; OSError or ValueError where there are none."""
-    if cell is None or (cell["bytes"] is None and cell["path"] is None):
-        raise ValueError("it is empty")
-    return Path(cell["path"]).read_bytes() if cell["bytes"] is None else bytes(cell["bytes"])

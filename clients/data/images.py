@@ -10,15 +10,16 @@ Every picture that is used is decoded once here to see that it can be. Deviation
 500 tasks of 110, so a set gives no more clients than it has pictures for, which the notes say.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple, TypeVar
 
-from clients.data import findings
+from clients.data import findings, sides
 from clients.data.dataset import Dataset, Example, Shard, recorded
-from clients.data.dealing import by_column, by_partitioner, label_subsets, shard, telling_labels
-from clients.data.image_sets import Opened, check_labels, label_set, named_again, of_set, open_set, picture, stored
+from clients.data.dealing import by_column, by_partitioner, label_subsets, telling_labels
+from clients.data.image_sets import Opened, check_labels, decodes, label_set, named_again, of_set, open_set, stored
 from clients.data.population import Population
+from clients.data.shards import SIDES
 from clients.data.specs import ImageData, Partitioner
 from clients.errors import InputError
 
@@ -58,22 +59,21 @@ def load(spec: ImageData, seed: int, known: Population | None = None) -> Dataset
         raise InputError(f"data.sets: two sets have a client called {twice!r}; give one set another config or source name")
     public = order[: spec.public_clients]
     kept = sorted(order[spec.public_clients :][: spec.clients], key=lambda part: part.client)
-    examples = {one.set.name: _examples(one, [*public, *kept], spec.maximum) for one in opened}
-    shards = tuple(
-        shard(part.client, [examples[part.set][row] for row in part.rows[: spec.maximum]], spec, seed) for part in kept
-    )
-    allotted = [_allotment(one, public, kept, shards, len(examples[one.set.name])) for one in opened]
+    named = {one.set.name: one for one in opened}
+    drawn = {part.client: _drawn(named[part.set], part, spec.maximum, seed) for part in (*public, *kept)}
+    shards = tuple(sides.shard(part.client, drawn[part.client], spec, seed) for part in kept)
+    allotted = [_allotment(one, public, kept, shards, drawn) for one in opened]
     if len(kept) < spec.clients and not spec.client_column:
         notes.append(
             f"A client takes up to data.maximum = {spec.maximum} images; with fewer of them there are more clients."
         )
     return Dataset(
         shards,
-        tuple(examples[part.set][row] for part in public for row in part.rows[: spec.maximum]),
+        tuple(example for part in public for example in drawn[part.client]),
         {one.set.name: label_set(one) for one in opened},
         (*allotted, *notes, *(note for one in opened for note in _telling(one, order, kept))),
         tuple(part.client for part in public),
-        _in_order(opened, kept, None if spec.client_column else spec.maximum),
+        _in_order(opened, kept, None if spec.client_column else drawn),
     )
 
 
@@ -91,13 +91,21 @@ def _found(spec: ImageData, known: Population) -> findings.Findings:
     return findings.by_client(known, spec.source, _in_order(opened, parts, None))
 
 
-def _in_order(opened: Sequence[Opened], parts: Sequence[_Part], maximum: int | None) -> Callable[[str], Iterator[Example]]:
-    """Client to its examples in the order of the table, those of its first ``maximum`` rows; none for who is no part."""
-    sets, mine = {one.set.name: one for one in opened}, {part.client: part for part in parts}
+def _in_order(
+    opened: Sequence[Opened], parts: Sequence[_Part], drawn: Mapping[str, Sequence[Example]] | None
+) -> Callable[[str], Iterator[Example]]:
+    """Client to its examples in the order of the table, none for who is no part.
+
+    Args:
+        drawn: by client those that are meant, if not all.
+    """
+    named, mine = {one.set.name: one for one in opened}, {part.client: part for part in parts}
 
     def ordered(client: str) -> Iterator[Example]:
         if (part := mine.get(client)) is not None:
-            yield from _as_stored(sets[part.set], sorted(part.rows[:maximum]))
+            meant = None if drawn is None else {example.key for example in drawn[client]}
+            rows = _as_stored(named[part.set], sorted(part.rows))
+            yield from (example for example in rows if meant is None or example.key in meant)
 
     return ordered
 
@@ -109,8 +117,8 @@ def _as_stored(one: Opened, rows: Sequence[int]) -> Iterator[Example]:
         cells = one.table.select(rows[start:stop]).select_columns([one.set.image])[:][one.set.image]
         for row, cell in zip(rows[start:stop], cells, strict=True):
             try:
-                yield Example("", str(one.answers[row]), stored(cell), one.set.name)
-            except (OSError, ValueError):
+                yield Example("", str(one.answers[row]), stored(one.set, row, cell), one.set.name)
+            except InputError:
                 continue
 
     return findings.in_blocks(len(rows), block, 256)
@@ -171,14 +179,19 @@ def _in_turn(queues: Sequence[Sequence[T]]) -> list[T]:
     return [item for item in chain.from_iterable(zip_longest(*queues)) if item is not None]
 
 
-def _examples(one: Opened, parts: Iterable[_Part], maximum: int) -> dict[int, Example]:
-    """Row number to example, for every row of the set that one of the parts uses."""
-    rows = sorted(row for part in parts if part.set == one.set.name for row in part.rows[:maximum])
+def _drawn(one: Opened, part: _Part, maximum: int, seed: int) -> list[Example]:
+    """The examples of a part that are used, each of which decodes."""
+    rows = sorted(part.rows)
     cells = one.table.select(rows).select_columns([one.set.image])[:][one.set.image]
-    return {
-        row: Example("", str(one.answers[row]), picture(one.set, row, cell), one.set.name)
-        for row, cell in zip(rows, cells, strict=True)
-    }
+    row_of: dict[str, int] = {}
+    examples = []
+    for row, cell in zip(rows, cells, strict=True):
+        examples.append(Example("", str(one.answers[row]), stored(one.set, row, cell), one.set.name))
+        row_of[examples[-1].key] = row
+    found = sides.draw(part.client, examples, maximum, seed)
+    for example in found:
+        decodes(one.set, row_of[example.key], example.image)
+    return found
 
 
 def _left_out(one: Opened, small: int, parts: int, spec: ImageData) -> list[str]:
@@ -189,11 +202,15 @@ def _left_out(one: Opened, small: int, parts: int, spec: ImageData) -> list[str]
     return notes
 
 
-def _allotment(one: Opened, public: list[_Part], kept: list[_Part], shards: tuple[Shard, ...], used: int) -> str:
+def _allotment(
+    one: Opened, public: list[_Part], kept: list[_Part], shards: tuple[Shard, ...], drawn: Mapping[str, list[Example]]
+) -> str:
     """As ``mnist: 154 clients of 100 + 10 images, 18 public ones, 18,920 of 20,000 images used.``"""
     mine = [each for part, each in zip(kept, shards, strict=True) if part.set == one.set.name]
-    sizes = sorted({(len(each.train), len(each.validation)) for each in mine})
-    shown = " to ".join(f"{train} + {validation}" for train, validation in dict.fromkeys([*sizes[:1], *sizes[-1:]]))
+    used = sum(len(drawn[part.client]) for part in (*public, *kept) if part.set == one.set.name)
+    there = [side for side in SIDES if any(each.side(side) for each in mine)]
+    sizes = sorted({tuple(len(each.side(side)) for side in there) for each in mine})
+    shown = " to ".join(" + ".join(map(str, size)) for size in dict.fromkeys([*sizes[:1], *sizes[-1:]]))
     clients = f"{len(mine)} client{'s' * (len(mine) != 1)}" + (f" of {shown} images" if mine else "")
     aside = sum(part.set == one.set.name for part in public)
     aside_text = f", {aside} public one{'s' * (aside != 1)}" if aside else ""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from clients.data import dealing, fiction, images, reddit, sent140, stackoverflow, table, tofu
+from clients.data import fiction, images, reddit, sent140, sides, stackoverflow, table, tofu
 from clients.data.dataset import Dataset, refound, written
 from clients.data.population import Population
 from clients.data.shards import Example, Shard
@@ -112,8 +112,8 @@ def _from_rows(dataset: Dataset, spec: Dealt, seed: int, known: Population, clie
     examples = list(dataset.ordered(client)) if dataset.ordered is not None else []
     if not examples:
         raise InputError(f"client {client} cannot come back: it has no rows in {_name(spec)}")
-    shard = dealing.shard(client, examples, spec, seed)
-    for example in (*shard.train, *shard.validation) if known.label_sets else ():
+    shard = sides.shard(client, examples, spec, seed)
+    for example in shard.examples if known.label_sets else ():
         if example.answer not in known.label_sets[example.label_set].labels:
             raise InputError(
                 f"client {client} cannot come back: its label {example.answer!r} is not one of those that the run has"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clients.data.shards import Example, LabelSet
+from clients.data.shards import Example, LabelSet, Sides
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Manifest:
         label_sets: by the name that examples give; empty where answers are free text.
         public: examples that belong to no client.
         pictures: whether examples are pictures.
-        validated: whether any client keeps examples for validation.
+        sides: which sides any client has beside training.
         notes: lines for the user, as how many clients were left out and why.
         gone: clients of whom nothing is at the source any more; their data were erased, or they were forgotten.
     """
@@ -24,7 +24,7 @@ class Manifest:
     label_sets: Mapping[str, LabelSet]
     public: tuple[Example, ...]
     pictures: bool
-    validated: bool
+    sides: Sides
     notes: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
 

@@ -14,21 +14,27 @@ from typing import Any
 
 from pydantic import Field
 
-from clients.data.shards import LabelSet, Shard
+from clients.data.shards import SIDES, LabelSet, Shard, Sides
 from clients.exact import digest
 from clients.strict import Strict
 
 
 class Recorded(Strict):
-    """The keys of a client's examples, in their order."""
+    """The keys of a client's examples, by side, in their order."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, shard: Shard) -> "Recorded":
         """The keys of these examples."""
-        return cls(train=tuple(e.key for e in shard.train), validation=tuple(e.key for e in shard.validation))
+        return cls(**{side: tuple(example.key for example in shard.side(side)) for side in SIDES})
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Those of all sides."""
+        return (*self.train, *self.validation, *self.test)
 
 
 class Labels(Strict):
@@ -49,7 +55,7 @@ class Population(Strict):
             where a family has a public part of its own.
         public_clients: names of those whom the public examples are of, as the data name them.
         label_sets: by the name that examples give; empty where answers are free text.
-        pictures, validated, notes: as the manifest of the data had them.
+        pictures, validated, tested, notes: as the manifest of the data had them.
         shards: by client the digest of its shard, as it was at the start.
         examples: by client the keys of its examples, of all who have not been forgotten.
     """
@@ -62,6 +68,7 @@ class Population(Strict):
     label_sets: dict[str, Labels] = Field(default_factory=dict)
     pictures: bool = False
     validated: bool = False
+    tested: bool = False
     notes: tuple[str, ...] = ()
     shards: dict[str, str] = Field(default_factory=dict)
     examples: dict[str, Recorded] = Field(default_factory=dict)
@@ -71,9 +78,14 @@ class Population(Strict):
         """Tells it from every other; the order of what it has by name plays no part."""
         facts = dict(self) | {
             "label_sets": {name: [one.labels, one.captions] for name, one in self.label_sets.items()},
-            "examples": {client: [keys.train, keys.validation] for client, keys in self.examples.items()},
+            "examples": {client: [keys.train, keys.validation, keys.test] for client, keys in self.examples.items()},
         }
         return digest.of_json(facts)
+
+    @property
+    def sides(self) -> Sides:
+        """Which sides there are beside training."""
+        return Sides(self.validated, self.tested)
 
     def __hash__(self) -> int:
         return hash(self.digest)

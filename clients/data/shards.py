@@ -1,12 +1,17 @@
-"""Examples, the shards that clients hold, and the labels that answers are told apart by."""
+"""Examples, the shards that clients hold, their three sides, and the labels that answers are told apart by."""
 
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal, NamedTuple, get_args
 
 from clients.exact import digest
 
 KEY_DIGITS = 24
+
+Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = get_args(Side)
+"""What is trained on, what settings are chosen on, and what is reported."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,49 @@ class Example:
 
 @dataclass(frozen=True)
 class Shard:
-    """One client's examples. Without a validation part the training pairs themselves are evaluated, as TOFU does."""
+    """One client's examples, by side."""
 
     client: str
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
+    test: tuple[Example, ...] = ()
 
     @property
-    def evaluated(self) -> tuple[Example, ...]:
-        return self.validation or self.train
+    def examples(self) -> tuple[Example, ...]:
+        """All of them, side by side."""
+        return (*self.train, *self.validation, *self.test)
+
+    def side(self, name: Side) -> tuple[Example, ...]:
+        found: tuple[Example, ...] = getattr(self, name)
+        return found
 
     def digest(self) -> str:
-        parts = [[example.facts() for example in part] for part in (self.train, self.validation)]
-        return digest.of_json([self.client, *parts])
+        return digest.of_json([self.client, *([example.facts() for example in self.side(name)] for name in SIDES)])
+
+
+class Sides(NamedTuple):
+    """Which sides the shards of a data set have beside training.
+
+    Nothing is chosen on what is reported. Where there is one side for both, settings are chosen on a half of the members
+    (``halved``), and what is reported of the other half is told apart.
+    """
+
+    validated: bool = False
+    tested: bool = False
+
+    @property
+    def reported(self) -> Side:
+        """What scores are of. Without a side of its own that is training, as with TOFU, whose models memorise."""
+        return "test" if self.tested else "validation" if self.validated else "train"
+
+    @property
+    def chosen_on(self) -> Side:
+        """What settings are chosen on."""
+        return "validation" if self.validated else self.reported
+
+    @property
+    def halved(self) -> bool:
+        return self.chosen_on == self.reported
 
 
 @dataclass(frozen=True)

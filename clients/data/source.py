@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clients.data.manifest import Manifest
-from clients.data.shards import Example, Shard
+from clients.data.shards import SIDES, Example, Shard
 from clients.errors import InputError
 from clients.strict import Strict
 
@@ -26,8 +26,7 @@ class ShardRef(Strict):
         """What is meant of the client's shard."""
         if not self.without and self.only is None:
             return shard
-        train, validation = (tuple(e for e in part if self._means(e)) for part in (shard.train, shard.validation))
-        return Shard(shard.client, train, validation)
+        return Shard(shard.client, *(tuple(e for e in shard.side(side) if self._means(e)) for side in SIDES))
 
     def _means(self, example: Example) -> bool:
         return example.key not in self.without and (self.only is None or example.key in self.only)

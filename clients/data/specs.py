@@ -75,16 +75,35 @@ class Partitioner(Strict):
         return self
 
 
+Part = Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=1)]
+PRESETS: dict[str, dict[str, Any]] = {"papers": {"minimum": 110, "maximum": 110, "validation": 0, "test": 10}}
+
+
 class Dealt(Strict):
     """What all families share in which rows are dealt to clients."""
 
     clients: int = Field(20, ge=1, le=100_000, description="clients used: the ones with most examples")
     minimum: int = Field(8, ge=1, description="clients with fewer examples are left out")
-    maximum: int | None = Field(None, ge=1, description="examples used per client, the first ones")
-    validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=1)] = Field(
-        0.2, description="examples of a client kept for validation, as a share or a number"
+    maximum: int | None = Field(None, ge=1, description="examples used per client, drawn by the seed")
+    validation: Part = Field(0.1, description="examples of a client that settings are chosen on, as a share or a number")
+    test: Part = Field(0.2, description="examples of a client that are reported, as a share or a number")
+    preset: Literal["papers"] | None = Field(
+        None,
+        description="papers: 100 + 10 examples per client, as in ClAMU; settings are chosen on half of the members. "
+        "It is a set of defaults: keys that are given count",
     )
     public_clients: int = Field(0, ge=0, description="clients set aside to pretrain an embedded base model on")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        return PRESETS.get(str(value.get("preset")), {}) | value if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "Dealt":
+        if max(self.validation, self.test) < 1 <= self.validation + self.test:
+            raise ValueError("validation and test: shares that leave something to train on, together less than 1")
+        return self
 
 
 class TableData(Dealt):
@@ -200,9 +219,6 @@ class ImageData(Dealt):
     clients: int = Field(500, ge=1, le=100_000, description="clients over all sets")
     minimum: int = Field(20, ge=1, description="clients with fewer images are left out")
     maximum: int = Field(110, ge=1, description="images used per client")
-    validation: Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=1)] = Field(
-        10, description="images of a client kept for validation, as a share or a number"
-    )
 
     @property
     def source(self) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clients.data import dealing, findings
+from clients.data import dealing, findings, sides
 from clients.data.dataset import Dataset, Example, LabelSet, columns, fill, recorded, split_template
 from clients.data.hub import open_texts
 from clients.data.population import Population
@@ -103,17 +103,18 @@ def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
     public, kept, more = dealing.choose(dealt, spec)
     if rows.inferred:
         more += dealing.telling_labels(_answers(rows, spec), rows.labels, dealt, kept)
-    taken = {client: _taken(rows, spec, dealt[client]) for client in kept}
+    taken = {client: _taken(rows, spec, sorted(dealt[client])) for client in kept}
     examples = partial(_examples, prompt=spec.prompt, plain=rows.plain)
-    made = {client: list(examples(taken[client][: spec.maximum])) for client in kept}
-    if rows.owners is None:
-        in_order = {c: [e for _, e in sorted(zip(dealt[c], made[c], strict=False), key=_row)] for c in kept}
-        ordered: Callable[[str], Sequence[Example]] = in_order.__getitem__
-    else:
-        beyond = {client: taken[client][len(made[client]) :] for client in kept}
-        ordered = lambda client: [*made[client], *examples(beyond[client])]  # noqa: E731
+    shards = {client: sides.shard(client, examples(taken[client]), spec, seed) for client in kept}
+
+    def ordered(client: str) -> Iterator[Example]:
+        if rows.owners is not None:
+            return examples(taken[client])
+        mine = {example.key for example in shards[client].examples}  # a part has no rows but those that were drawn
+        return (example for example in examples(taken[client]) if example.key in mine)
+
     return Dataset(
-        tuple(dealing.shard(client, made[client], spec, seed) for client in kept),
+        tuple(shards.values()),
         tuple(example for client in public for example in examples(_taken(rows, spec, dealt[client]))),
         {"": LabelSet(tuple(rows.labels), tuple(rows.labels))} if rows.labels else {},
         (*rows.notes, *more),
@@ -157,7 +158,3 @@ def _examples(table: pa.Table, prompt: str, plain: Callable[[str], str]) -> Iter
             yield fill(prompt, {name: plain(value) if isinstance(value, str) else value for name, value in row.items()})
 
     return findings.in_blocks(len(table), block)
-
-
-def _row(pair: tuple[int, Example]) -> int:
-    return pair[0]

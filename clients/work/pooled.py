@@ -16,8 +16,8 @@ Two kinds of noise are there for variants of a training: dropout, of texts alone
 left out for the other kind. Without them dropout is off. A model whose layers have no dropout of their own (``nn.Dropout``)
 has none here.
 
-A pool may be empty, as where only validation examples of a client leave: its term is then left out, and where all of them
-are, nothing moves.
+A pool may be empty, as where only examples of a client leave that it is not trained on: its term is then left out, and where
+all of them are, nothing moves.
 
 A step's gradient sums over the examples of a batch in an order that follows from the members' names and the seed alone.
 """
@@ -162,7 +162,7 @@ def try_linear(model: BaseModel, shard: Shard) -> None:
     try:
         with deterministic(), model.linear(torch.zeros_like(model.flat)):
             model.accumulate(model.encode(shard.train[:1]))
-            model.values(shard.evaluated[:1])
+            model.values(shard.examples[-1:])
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(

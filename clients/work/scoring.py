@@ -1,4 +1,4 @@
-"""How well a served model, or several together, do on a client's data: the mean over its examples."""
+"""How well a served model, or several together, do on one side of a client's data: the mean over its examples."""
 
 import math
 from collections.abc import Iterable
@@ -7,40 +7,45 @@ from typing import Literal
 
 import numpy as np
 
-from clients.data.dataset import Shard
+from clients.data.shards import Shard, Side, Sides
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
 
-Part = Literal["evaluated", "train"]
-"""Of a shard: what is evaluated, or what is trained on; the same where there is no validation part."""
+Part = Literal["reported", "chosen_on", "train"]
+"""What a score is of: see ``Sides``."""
 
 
-def score(model: BaseModel | HeadModel, shard: Shard, part: Part = "evaluated") -> float:
-    """Score of the model as it stands on a part of a shard, between 0 and 1."""
-    if not (examples := getattr(shard, part)):  # nothing of it has left: it tells no model from another
-        return 0.0
+def side_of(sides: Sides, part: Part) -> Side:
+    """The side of shards that a part is."""
+    return "train" if part == "train" else getattr(sides, part)
+
+
+def score(model: BaseModel | HeadModel, shard: Shard, side: Side = "train") -> float | None:
+    """Score of the model as it stands on a side of a shard, between 0 and 1; None where there are no examples."""
+    if not (examples := shard.side(side)):
+        return None
     with deterministic():
         values = model.values(examples)
     return math.fsum(values) / len(values)
 
 
 def score_together(
-    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool = False, part: Part = "evaluated"
-) -> float:
+    model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool = False, side: Side = "train"
+) -> float | None:
     """Score of several models, each fp32 [d], that answer with the mean of their probabilities, or vote.
 
     The label with most votes wins; in both ways the lowest label number of equals.
     """
     total: np.ndarray | float = 0.0
     count = 0
-    if not getattr(shard, part):
-        return 0.0
+    if not shard.side(side):
+        return None
     with deterministic():
         for theta in thetas:
             model.assign(theta)
-            probabilities, right = model.probabilities(getattr(shard, part))
+            probabilities, right = model.probabilities(shard.side(side))
             total, count = total + (votes(probabilities) if vote else probabilities), count + 1
     mean = np.asarray(total) / count
     values = mean[:, 0] if mean.shape[1] == 1 else (mean.argmax(1) == right)
@@ -49,15 +54,15 @@ def score_together(
 
 @dataclass(frozen=True)
 class Scoring:
-    """The score on a part of a client's data, as a measure of what is served."""
+    """The score on a side of a client's data, as a measure of what is served."""
 
-    part: Part = "evaluated"
+    side: Side = "train"
 
-    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> float:
-        return score(model, shard, self.part)
+    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> float | None:
+        return score(model, shard, self.side)
 
-    def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> float:
-        return score_together(model, shard, thetas, vote, self.part)
+    def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> float | None:
+        return score_together(model, shard, thetas, vote, self.side)
 
 
 def votes(probabilities: np.ndarray) -> np.ndarray:

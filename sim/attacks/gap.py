@@ -1,16 +1,15 @@
 """The gap to retraining, as papers on unlearning in classifiers report it (``audit: gap``): after the stream, every client's
-served model is shown its own training and validation examples, and the answers are pooled over all examples.
+served model is shown the examples that it is trained on and those that are reported, and the answers are pooled over all.
 
-    retained, forgotten, test   accuracy on training examples of members, on those of the forgotten, and on the validation
-                                examples of all clients; where answers are free text, their mean probability
+    retained, forgotten, test   accuracy on training examples of members, on those of the forgotten, and on the reported
+                                examples (``data.test``) of all clients; where answers are free text, their mean probability
     mia                         share of the forgotten training examples that an attack takes for non-members: ``membership``
     auc                         the same question without a threshold: confidence of forgotten against test examples
     gap                         mean over retained, forgotten, test and mia of |this strategy − retrained|
 
 Retrained is the run's first strategy that is ``registry.RETRAINED``. All this follows from what is served and from who is a
 member alone, so an exact strategy shows the numbers of a system that never had the forgotten. It is no part of any
-strategy's price. Deviation: strategies that search a scale do so on the same validation examples, for there is no third
-part.
+strategy's price.
 """
 
 import math
@@ -49,8 +48,8 @@ class Pooled:
 
 def check(manifest: Manifest, scenario: Scenario) -> None:
     """InputError if the gap is asked for and there are no test examples."""
-    if "gap" in scenario.audit and not manifest.validated:
-        raise InputError("audit: gap needs validation examples, and no client has any; data.validation has to be larger")
+    if "gap" in scenario.audit and manifest.sides.reported == "train":
+        raise InputError("audit: gap needs test examples, and no client has any; data.test has to be larger")
 
 
 def measured(life: Life, workers: Workers) -> None:
@@ -96,7 +95,7 @@ def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) 
             for part in PARTS:
                 found[part][client] = reply.arrays[f"{part}/{client}"]
     stayed, left = ([client for client in clients if split[client] == which] for which in ("held_in", "forgotten"))
-    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["validation"], clients))
+    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["reported"], clients))
 
 
 def _joined(probed: Probed, clients: Iterable[str]) -> np.ndarray:

@@ -24,7 +24,8 @@ def evaluate(
     """Long-form rows (strategy, seed, tasks, events, deleted, client, split, metric, value) for the models published now.
 
     The split is ``held_in`` for members, ``forgotten`` for those who are no longer, ``unseen`` for those who never join; who
-    is missing has no row. The value is None where the client's data are gone. Held-out is ``held_in`` and ``forgotten``
+    is missing has no row. The value is None where the client's data are gone, or where it has no example on the side that is
+    reported. Held-out is ``held_in`` and ``forgotten``
     together, all who ever joined.
 
     Returns:

@@ -166,6 +166,6 @@ def _known(
             continue
         known = known.holding(shard)
         if (mine := population.examples.get(client)) is not None:
-            without = {e.key for e in (*shard.train, *shard.validation)} - {*mine.train, *mine.validation}
+            without = {e.key for e in shard.examples} - set(mine.all)
             refs |= {client: ShardRef(client=client, without=frozenset(without))} if without else {}
     return known, refs

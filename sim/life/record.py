@@ -37,6 +37,7 @@ def new(system: System) -> Record:
         "unseen": len(system.population.unseen),
         "data": list(system.population.notes),
         "metric": system.manifest.metric,
+        "sides": {side: getattr(system.population.sides, side) for side in ("reported", "chosen_on", "halved")},
         "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},
         "joined": list(system.population.joining),
         "forgotten": [],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from clients.data.shards import SIDES
 from clients.errors import InputError
 from sim.life.joining import welcome
 from sim.life.life import Life, open_life
@@ -43,7 +44,7 @@ def _keys(life: Life, client: str, rows: Sequence[int]) -> set[str]:
     for row in rows:
         if not 0 <= row < len(there):
             raise InputError(f"--rows {row}: client {client} has {len(there)} rows in the source, numbered from 0")
-        if there[row] not in {*mine.train, *mine.validation}:
+        if there[row] not in mine.all:
             raise InputError(
                 f"--rows {row}: nothing was learned of this row of client {client}; it was forgotten already, or never used"
             )
@@ -65,7 +66,7 @@ def refusal(life: Life, request: Request) -> str | None:
     if client not in life.present:
         return "could not be tuned, and is no member" if client in record["missing"] else "never joined"
     mine = life.system.population.examples[client]
-    if request.examples and not {*request.examples} & {*mine.train, *mine.validation}:
+    if request.examples and not {*request.examples} & {*mine.all}:
         return "does not have these examples any more"
     return None
 
@@ -87,8 +88,8 @@ def whole(life: Life, request: Request) -> Request:
     if not request.partial:
         return request
     mine = life.system.population.examples[request.client]
-    keys = set(request.keys(life.system.population, life.system.seed)) & {*mine.train, *mine.validation}
-    train, validation = ([key for key in part if key not in keys] for part in (mine.train, mine.validation))
+    keys = set(request.keys(life.system.population, life.system.seed)) & {*mine.all}
+    before, after = ({side: len([k for k in getattr(mine, side) if k not in out]) for side in SIDES} for out in ((), keys))
     least = getattr(life.system.scenario.data, "minimum", 1)
-    enough = bool(train) and len(train) + len(validation) >= least and (bool(validation) or not mine.validation)
+    enough = sum(after.values()) >= least and all(after[side] or not before[side] for side in SIDES)
     return replace(request, rows=0, examples=tuple(sorted(keys)) if enough else ())

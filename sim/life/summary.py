@@ -12,10 +12,11 @@ from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
 from sim.life.record import PHASES, ROWS, Record
 from sim.life.system import System
+from strategies.state.kept import chooses
 
 ACCURACIES = (
     "held_in_before", "held_in_after", "held_out_before", "held_out_after", "forgotten_before", "forgotten_after",
-    "unseen_before", "unseen_after",
+    "unseen_before", "unseen_after", "other_half_before", "other_half_after",
 )  # fmt: skip
 
 
@@ -35,6 +36,7 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
         "clients": first["clients"],
         "unseen": first["unseen"],
         "data": first["data"],
+        "sides": first["sides"],
         "requests": first["deleted"],
         "joins": first["joins"],
         "missing": {str(record["seed"]): record["missing"] for record in records if record["missing"]},
@@ -110,10 +112,16 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
 
 
 def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[str, float | None]:
-    """Before and after, by split; ``forgotten_before`` is of those who are forgotten by the end."""
+    """Before and after, by split; ``forgotten_before`` is of those who are forgotten by the end.
+
+    ``other_half`` is of the members on whose data nothing is chosen, where that is half of them.
+    """
     before, after = (record["curve"][index]["strategies"][label] for index in (0, -1))
     forgotten = set(record["forgotten"])
-    first = [row for row in rows if (row["strategy"], row["seed"], row["events"]) == (label, record["seed"], 0)]
+    mine = [row for row in rows if (row["strategy"], row["seed"]) == (label, record["seed"])]
+    first = [row for row in mine if row["events"] == 0]
+    last = [row for row in mine if row["events"] == record["curve"][-1]["events"]]
+    other = [_other_half(some, record) for some in (first, last)]
     return {
         "held_in_before": before["held_in"],
         "held_in_after": after["held_in"],
@@ -123,7 +131,15 @@ def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[
         "forgotten_after": after["forgotten"],
         "unseen_before": before["unseen"],
         "unseen_after": after["unseen"],
+        "other_half_before": mean(other[0]),
+        "other_half_after": mean(other[1]),
     }
+
+
+def _other_half(rows: list[dict[str, Any]], record: Record) -> list[dict[str, Any]]:
+    """Rows of the members on whose data nothing is chosen, where that is half of them."""
+    held_in = [row for row in rows if row["split"] == "held_in"] if record["sides"]["halved"] else []
+    return [row for row in held_in if not chooses(row["client"], record["seed"])]
 
 
 def _curve(records: list[Record], label: str) -> list[dict[str, Any]]:

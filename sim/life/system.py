@@ -80,7 +80,7 @@ class System:
         old, store = self.kept[rule], self.store.at(kept_folder(rule))
         for name in store.sizes():
             store.erase(name)
-        new = Kept(old.folder, rule, old.bounds, old.declared, old.seed, store)
+        new = Kept(old.folder, rule, old.bounds, old.declared, old.seed, store, old.halved)
         new.changed = dict(old.changed)
         self.kept[rule] = new
         return new
@@ -113,7 +113,15 @@ def build(scenario: Scenario, seed: int, store: Store, population: Population, l
     for label, strategy in strategies.items():
         strategy.store = store.at(strategy_folder(label))
     kept = {
-        rule: Kept(folder / kept_folder(rule), rule, bounds_of(site, rule), parts, seed, store.at(kept_folder(rule)))
+        rule: Kept(
+            folder / kept_folder(rule),
+            rule,
+            bounds_of(site, rule),
+            parts,
+            seed,
+            store.at(kept_folder(rule)),
+            population.sides.halved,
+        )
         for rule, parts in parts_by_rule(strategies).items()
     }
     if load:

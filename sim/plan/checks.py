@@ -20,11 +20,11 @@ def prepare(scenario: Scenario, seed: int) -> None:
     Raises:
         InputError: one of them does not fit, or the data lack what a strategy needs.
     """
-    manifest = HERE.dataset(scenario.data, seed).manifest
+    dataset = HERE.dataset(scenario.data, seed)
     check_data(scenario, seed)
-    for note in manifest.notes:
-        say(note)
-    gap.check(manifest, scenario)
+    for line in dataset.told:
+        say(line)
+    gap.check(dataset.manifest, scenario)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
     for label, strategy in strategies_of(scenario, seed).items():

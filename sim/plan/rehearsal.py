@@ -84,7 +84,8 @@ class Rehearsal:
             strategy = strategies_of(self.scenario, self.seed)[label]
             strategy.store = Memory()
             for members in steps:
-                kept = Kept(Path(), strategy.rule, self.bounds(strategy.rule), strategy.parts, self.seed)
+                bounds, halved = self.bounds(strategy.rule), self.sizes.halved
+                kept = Kept(Path(), strategy.rule, bounds, strategy.parts, self.seed, halved=halved)
                 self._known[key] = _localized(strategy, kept, members)
         return self._known[key]
 

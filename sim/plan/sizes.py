@@ -22,6 +22,7 @@ class Sizes:
         parameters, tunable, tensors: of the base model: all of them, those that are tuned, and in how many tensors.
         features: width of a client's mean feature.
         process: bytes of memory of a process that has opened data and base model.
+        halved: whether settings are chosen on half of the members.
         rules: for each rule whose vectors are no task vectors, where their tensors start, then the end.
     """
 
@@ -31,6 +32,7 @@ class Sizes:
     tensors: int
     features: int = 0
     process: int = 0
+    halved: bool = False
     rules: Mapping[Rule, tuple[int, ...]] = field(default_factory=dict)
 
     def layout(self, rule: Rule, seed: int) -> Layout:
@@ -46,4 +48,12 @@ def sizes_of(site: Site, scenario: Scenario) -> Sizes:
     clients = stream.population(scenario.stream, site.manifest.clients, seed)[0]
     bounds = {strategy.rule: bounds_of(site, strategy.rule) for strategy in strategies_of(scenario, seed).values()}
     rules = {rule: each for rule, each in bounds.items() if each != layout.bounds}
-    return Sizes(clients, site.model.parameters, layout.size, len(layout.names), process=machine.held(), rules=rules)
+    return Sizes(
+        clients,
+        site.model.parameters,
+        layout.size,
+        len(layout.names),
+        process=machine.held(),
+        halved=site.manifest.sides.halved,
+        rules=rules,
+    )

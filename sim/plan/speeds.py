@@ -2,7 +2,8 @@
 
 Two clients of about the mean size are tuned for a few steps under each rule, and one is scored. A second tuning with
 more steps tells what a step takes and what a client takes beside its steps. Both are put on the mean client by the number of
-its examples; tokens are those of encoded examples (of labels that are ranked, only the right one).
+its examples; tokens are those of encoded examples (of labels that are ranked, only the right one). Of the side that is
+reported and that on which settings are chosen, every scoring is counted as one of the larger.
 """
 
 import statistics
@@ -41,7 +42,7 @@ class Speeds:
         example_tokens: tokens of one of them.
         score_tokens: tokens that a scoring passes through the model.
         peak: the most memory that this process has needed for it, in bytes.
-        whole: how many times as many examples clients have in all as are scored.
+        whole: how many times as many examples are probed, trained on and reported, as are scored.
     """
 
     joining: Mapping[Rule, float]
@@ -77,7 +78,8 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
     score, score_tokens = _scoring(site, typical[0])
-    whole = sum(len(s.train) + len(s.validation) for s in shards) / sum(len(s.evaluated) for s in shards)
+    probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
+    whole = probed / (len(shards) * _scored(site))
     return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole)
 
 
@@ -112,11 +114,17 @@ def _tuned(site: Site, job: Job, steps: int) -> Reply:
 
 
 def _scoring(site: Site, shard: Shard) -> tuple[float, float]:
-    """Seconds and tokens of scoring a client of the mean size, measured on one."""
-    job = score_job([(shard.client, BASE)])
+    """Seconds and tokens of scoring a client of the mean size, measured on one, on what it is trained on."""
+    job = score_job([(shard.client, BASE)], part="train")
     seconds = min(float(_done(site, job).facts["seconds"]) for _ in range(2))
-    larger = statistics.fmean(len(each.evaluated) for each in site.shards()) / len(shard.evaluated)
-    return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.evaluated))
+    larger = _scored(site) / len(shard.train)
+    return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.train))
+
+
+def _scored(site: Site) -> float:
+    """Examples of a scoring, on average over all clients."""
+    sides = {site.manifest.sides.reported, site.manifest.sides.chosen_on}
+    return max(statistics.fmean(len(shard.side(side)) for shard in site.shards()) for side in sides)
 
 
 def _done(site: Site, job: Job) -> Reply:

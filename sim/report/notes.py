@@ -1,4 +1,4 @@
-"""What a person has to know beside the figures: who is missing and why, and whose data are gone."""
+"""What a person has to know beside the figures: who is missing, whose data are gone, what settings were chosen on."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ SHOWN = 10
 """Clients who are named with their errors; of the others there is a number."""
 
 
-def notes(missing: Missing, gone: int) -> list[str]:
-    """Lines for terminal and report; none where everybody is there."""
+def notes(missing: Missing, gone: int, halved: bool = False) -> list[str]:
+    """Lines for terminal and report; none where everybody is there and nothing is chosen on what is reported."""
     lines = []
     for seed, clients in missing.items():
         who = "client is" if len(clients) == 1 else "clients are"
@@ -23,5 +23,10 @@ def notes(missing: Missing, gone: int) -> list[str]:
         who = "client are" if gone == 1 else "clients are"
         lines.append(
             f"The data of {gone} {who} gone: their scores are those measured before, and later means are without them."
+        )
+    if halved:
+        lines.append(
+            "Settings are chosen on half of the members, by the same data that scores are of. Nothing was chosen on the "
+            "other half: other_half_before and other_half_after in summary.json."
         )
     return lines

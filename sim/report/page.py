@@ -180,7 +180,7 @@ before → after</th></tr></thead>
 <dt>unseen</dt><dd>Mean over clients who never joined: what anybody is served who comes later.</dd>
 {% endif %}
 {% if unlearning %}
-<dt>retained, forgotten, test</dt><dd>Share of examples answered right: training examples of current clients, training examples of the forgotten, and validation examples of all clients, each under the model that its client is served. Answers in free text count with their probability.</dd>
+<dt>retained, forgotten, test</dt><dd>Share of examples answered right: training examples of current clients, training examples of the forgotten, and test examples of all clients, each under the model that its client is served. Answers in free text count with their probability.</dd>
 <dt>MIA efficacy, AUC</dt><dd>A membership attack learns to tell confidences of retained training examples from those of test examples; its efficacy is the share of forgotten examples that it takes for non-members. AUC: the probability that a forgotten example is answered with more confidence than a test example; ½ is chance.</dd>
 {% endif %}
 <dt>gradient step</dt><dd>One optimizer step on one client's batch. A mask step over a cluster of n members counts n. Steps of the parallel kind count only the longest chain that cannot be done at the same time.</dd>

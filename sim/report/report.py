@@ -24,14 +24,17 @@ from sim.terminal import human_bytes
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
-SPLITS = ("held_in", "held_out", "forgotten", "unseen")
+SPLITS = ("held_in", "other_half", "held_out", "forgotten", "unseen")
+OPTIONAL = ("other_half", "unseen")  # columns that are shown where there is something in them
 NUMERIC = (*SPLITS, "steps", "storage")
 WIDE = 105  # columns of a terminal that holds the whole table; a narrower one goes without `forgotten`
+WIDER = 130  # with `other_half`
 COLUMNS = {
     "strategy": "strategy",
     "exact": "exact?",
     "deletion": "deletion\nrule",
     "held_in": "held-in\nbefore → after",
+    "other_half": "held-in, other half\nbefore → after",
     "held_out": "held-out\nbefore → after",
     "forgotten": "forgotten\nbefore → after",
     "unseen": "unseen\nbefore → after",
@@ -55,6 +58,8 @@ class Accuracy(BaseModel):
     forgotten_after: float | None
     unseen_before: float | None = None
     unseen_after: float | None = None
+    other_half_before: float | None = None
+    other_half_after: float | None = None
 
 
 class StrategyResult(BaseModel):
@@ -99,6 +104,11 @@ class Parameters(BaseModel):
     tunable: int
 
 
+class Sides(BaseModel):
+    reported: str = "test"
+    halved: bool = False
+
+
 class Summary(BaseModel):
     """What the report reads of ``summary.json``."""
 
@@ -121,11 +131,12 @@ class Summary(BaseModel):
     unlearning_spread: dict[str, Unlearning] = {}
     missing: dict[str, dict[str, dict[str, str]]] = {}
     gone: int = 0
+    sides: Sides = Sides()
 
     @property
     def notes(self) -> list[str]:
-        """Who is missing and why, and whose data are gone."""
-        return notes(self.missing, self.gone)
+        """Who is missing and why, whose data are gone, and what settings were chosen on."""
+        return notes(self.missing, self.gone, self.sides.halved)
 
 
 @dataclass(frozen=True)
@@ -175,7 +186,8 @@ def table(summary: dict[str, Any], width: int = WIDE) -> Table:
     title = f"{checked.name}: {checked.requests} of {checked.clients} clients deleted, {checked.metric.replace('_', ' ')}"
     result = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     entries = _entries(checked, "")
-    columns = {key: heading for key, heading in _columns(entries).items() if width >= WIDE or key != "forgotten"}
+    needed = {"forgotten": WIDE, "other_half": WIDER}
+    columns = {key: heading for key, heading in _columns(entries).items() if width >= needed.get(key, 0)}
     for key, heading in columns.items():
         # Folded, never cut off: a label or a number without its end would mislead.
         wide = min(24, max(map(len, checked.strategies), default=0)) if key == "strategy" else None
@@ -229,9 +241,12 @@ def cells(entry: Entry) -> dict[str, str]:
 
 
 def _columns(entries: Sequence[Entry]) -> dict[str, str]:
-    """Headings by column; without ``unseen`` where everybody joins."""
-    unseen = any(entry.result.accuracy.unseen_before is not None for entry in entries)
-    return {key: heading for key, heading in COLUMNS.items() if unseen or key != "unseen"}
+    """Headings by column; without ``unseen`` where everybody joins, and ``other_half`` where it needs no telling."""
+
+    def told(key: str) -> bool:
+        return any(getattr(entry.result.accuracy, f"{key}_before") is not None for entry in entries)
+
+    return {key: heading for key, heading in COLUMNS.items() if key not in OPTIONAL or told(key)}
 
 
 def _change(accuracy: Accuracy, spread: Accuracy | None, split: str) -> str:

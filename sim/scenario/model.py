@@ -112,9 +112,9 @@ class Scenario(Strict):
             raise ValueError(
                 f"audit: gap compares with retraining, and the run has no strategy {RETRAINED}; add it to strategies"
             )
-        if "gap" in self.audit and not getattr(self.data, "validation", 0):
-            known = ", ".join(name for name, family in FAMILIES.items() if "validation" in family.model_fields)
-            raise ValueError(f"audit: gap needs test examples: data.validation above 0, which these families take: {known}")
+        if "gap" in self.audit and not (getattr(self.data, "test", 0) or getattr(self.data, "validation", 0)):
+            known = ", ".join(name for name, family in FAMILIES.items() if "test" in family.model_fields)
+            raise ValueError(f"audit: gap needs test examples: data.test above 0, which these families take: {known}")
         return self
 
     @field_validator("stream")

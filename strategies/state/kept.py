@@ -67,8 +67,9 @@ class Kept:
         parts: Iterable[Part],
         seed: int,
         store: Store | None = None,
+        halved: bool = False,
     ) -> None:
-        self.folder, self.rule, self.bounds, self.seed = folder, rule, bounds, seed
+        self.folder, self.rule, self.bounds, self.seed, self.halved = folder, rule, bounds, seed, halved
         self.store: Store = store or Folder(folder)
         self.size = bounds[-1]
         self.layout = Layout(self.size, len(bounds) - 1, seed)
@@ -229,6 +230,10 @@ class Kept:
         """Names of the files that are, or would be, of one client alone."""
         return [name for part in self.parts.values() for name in part.files_of(client)]
 
+    def choosers(self) -> list[str]:
+        """Members on whose data settings may be chosen: all, or those of one half where the same data are reported."""
+        return [client for client in self.members if not self.halved or chooses(client, self.seed)]
+
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def digests(self, clients: Iterable[str] | None = None) -> dict[str, str]:
@@ -298,6 +303,11 @@ class Kept:
         for part in self.parts.values():
             part.load()
         return self
+
+
+def chooses(client: str, seed: int) -> bool:
+    """Whether a client is of the half on whose data settings are chosen, where the same data are reported."""
+    return int(digest.of_json(["half", seed, client])[:8], 16) % 2 == 0
 
 
 def with_needs(parts: Iterable[Part], joining: bool = True) -> list[Part]:

@@ -22,7 +22,8 @@ DIGITS = {
     "clients": 4,
     "maximum": 12,
     "minimum": 8,
-    "validation": 4,
+    "validation": 0,
+    "test": 4,
     "public_clients": 2,
 }
 RESNET = {"base": "resnet-18", "resnet": {"depths": [1], "widths": [8], "pixels": 8, "steps": 4, "batch": 8}}
@@ -76,13 +77,13 @@ def test_every_way_to_serve_is_probed_on_both_parts(pictures: Site) -> None:
     assert (job.kind, job.shared) == ("probe", ("a", "b"))
     reply = perform(pictures, job, {"a": a, "b": b})
     assert reply.error is None
-    assert sorted(reply.arrays) == sorted(f"{part}/{client}" for part in ("train", "validation") for client in clients)
+    assert sorted(reply.arrays) == sorted(f"{part}/{client}" for part in ("train", "reported") for client in clients)
     for client, (_, thetas) in zip(clients, ways, strict=True):
         shard = pictures.shard(client)
-        for part in ("train", "validation"):
+        for part, examples in (("train", shard.train), ("reported", shard.test)):
             found = reply.arrays[f"{part}/{client}"]
             assert found.dtype == np.float64
-            np.testing.assert_allclose(found, expected(pictures, thetas, getattr(shard, part)), rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(found, expected(pictures, thetas, examples), rtol=1e-4, atol=1e-6)
     assert {reply.facts[key] for key in ("gradient_steps", "parallel_steps", "client_tunings")} == {0}
     assert reply.facts["evaluations"] == 5
     assert torch.equal(pictures.model.flat, pictures.model.theta0)
@@ -91,23 +92,22 @@ def test_every_way_to_serve_is_probed_on_both_parts(pictures: Site) -> None:
 def test_a_probe_and_a_score_agree(pictures: Site) -> None:
     served = [(client, BASE) for client in pictures.manifest.clients]
     probed, scored = (perform(pictures, make(served), {}) for make in (probe_job, score_job))
-    means = [probed.arrays[f"validation/{client}"][1].mean() for client, _ in served]
+    means = [probed.arrays[f"reported/{client}"][1].mean() for client, _ in served]
     assert [[mean] for mean in means] == scored.facts["scores"]
 
 
 def test_free_text_scores_its_probability_and_a_missing_part_is_empty(site: Site) -> None:
     shard = site.shard("u1")
     probed = probe(site.model, shard)
-    assert probed["validation"].shape == (2, 0)
+    assert probed["reported"].shape == (2, 0)
     assert probed["train"].shape == (2, 3)
     np.testing.assert_array_equal(probed["train"][0], probed["train"][1])
     np.testing.assert_allclose(probed["train"][0], site.model.values(shard.train), rtol=1e-12)
-    halves = probe(site.model, Shard("x", shard.train[:1], shard.train[1:]))
-    np.testing.assert_allclose(np.concatenate([halves["train"], halves["validation"]], 1), probed["train"], rtol=1e-5)
+    halves = probe(site.model, Shard("x", shard.train[:1], (), shard.train[1:]))
+    np.testing.assert_allclose(np.concatenate([halves["train"], halves["reported"]], 1), probed["train"], rtol=1e-5)
 
 
 def test_a_probe_travels_as_a_message(site: Site) -> None:
-    """A part without examples keeps its shape."""
     job = probe_job([("u1", Masked("d", scale=0.5))])
     shared = {"d": np.full(site.model.layout.size, 0.01, dtype=np.float32)}
     (sent,), arrays, _ = decode_jobs(encode_jobs([job], encode_arrays(shared), "{}"))
@@ -116,7 +116,7 @@ def test_a_probe_travels_as_a_message(site: Site) -> None:
     assert {name: (a.shape, a.tobytes()) for name, a in far.arrays.items()} == {
         name: (a.shape, a.tobytes()) for name, a in near.arrays.items()
     }
-    assert far.arrays["validation/u1"].shape == (2, 0)
+    assert far.arrays["reported/u1"].shape == (2, 3)
 
 
 def test_a_probe_that_cannot_be_done_is_a_reply(site: Site) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from clients.data.dataset import Example, LabelSet, Shard
+from clients.data.shards import Sides
 from clients.models.language import LanguageModel
 from clients.work import scoring
 from clients.work.site import Site
@@ -145,10 +146,23 @@ def test_a_vote_may_differ_from_the_mean_probability() -> None:
     assert scoring.score_together(cast(Any, Leaning()), shard, thetas, vote=True) == 1.0
 
 
-def test_validation_is_evaluated_where_there_is_one(model: LanguageModel) -> None:
-    held = (Example("a", "b"),)
-    shard = Shard("a", (LONG,), held)
-    assert scoring.score(model, shard) == pytest.approx(np.exp(-np.mean(surprise(model, held[0]))), rel=1e-5)
+def test_each_side_is_scored_by_itself(model: LanguageModel) -> None:
+    """A side without examples has no score."""
+    held, told = (Example("a", "b"),), (Example("c", "d"),)
+    shard = Shard("a", (LONG,), held, told)
+    for side, example in (("train", LONG), ("validation", held[0]), ("test", told[0])):
+        expected = np.exp(-np.mean(surprise(model, example)))
+        assert scoring.score(model, shard, side) == pytest.approx(expected, rel=1e-5)  # type: ignore[arg-type]
+    assert scoring.score(model, Shard("a", (LONG,)), "test") is None
+    assert scoring.score_together(model, Shard("a", (LONG,)), [model.flat.numpy()], side="validation") is None
+
+
+def test_what_a_job_asks_for_is_the_side_that_the_data_have() -> None:
+    both, one, none = Sides(True, True), Sides(True, False), Sides()
+    parts = ("reported", "chosen_on", "train")
+    assert [scoring.side_of(both, part) for part in parts] == ["test", "validation", "train"]  # type: ignore[arg-type]
+    assert [scoring.side_of(one, part) for part in parts] == ["validation", "validation", "train"]  # type: ignore[arg-type]
+    assert [scoring.side_of(none, part) for part in parts] == ["train"] * 3  # type: ignore[arg-type]
 
 
 def test_features_by_hand(site: Site, model: LanguageModel) -> None:
@@ -166,12 +180,11 @@ def test_features_by_hand(site: Site, model: LanguageModel) -> None:
 
 
 def test_a_part_is_scored_by_itself(site: Site, model: LanguageModel) -> None:
-    """The training part where it is asked for, alone and together; without a validation part both are one."""
+    """Alone and together."""
     shard = site.shard("u1")
-    split = replace(shard, train=shard.train[:2], validation=shard.train[2:])
+    split = replace(shard, train=shard.train[:2], test=shard.train[2:])
     values = model.values(shard.train)
     assert scoring.score(model, split, "train") == pytest.approx(sum(values[:2]) / 2, rel=1e-6)
-    assert scoring.score(model, split) == pytest.approx(sum(values[2:]) / len(values[2:]), rel=1e-6)
-    assert scoring.score(model, shard, "train") == scoring.score(model, shard)
+    assert scoring.score(model, split, "test") == pytest.approx(sum(values[2:]) / len(values[2:]), rel=1e-6)
     theta = model.flat.numpy().copy()
-    assert scoring.score_together(model, split, [theta], part="train") == pytest.approx(scoring.score(model, split, "train"))
+    assert scoring.score_together(model, split, [theta], side="train") == pytest.approx(scoring.score(model, split, "train"))

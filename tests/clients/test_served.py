@@ -233,7 +233,7 @@ def labelled(site: Site) -> Site:
     words = ("rain again", "what a day", "nobody came", "so it goes", "the film was long")
     mood = tuple(Example(f"{word}:", SETS["mood"].labels[i % 3], label_set="mood") for i, word in enumerate(words))
     other = tuple(Example(f"{word}?", SETS["answer"].labels[i % 2], label_set="answer") for i, word in enumerate(words))
-    shards = (Shard("m", mood[:3], mood[3:]), Shard("n", (*other, mood[1])))
+    shards = (Shard("m", mood[:3], (), mood[3:]), Shard("n", (*other, mood[1]), (), (*other, mood[1])))
     return Site(site.settings, Dataset(shards, (), SETS), site.model)
 
 
@@ -289,7 +289,7 @@ def test_a_head_is_a_softmax_of_features(labelled: Site) -> None:
     for (client, _), w, score in zip(served, (weights, own), scores["scores"], strict=True):
         shard = labelled.shard(client)
         hits: dict[str, list[bool]] = {}
-        for part, examples in (("train", shard.train), ("validation", shard.validation)):
+        for part, examples in (("train", shard.train), ("reported", shard.test)):
             right = one_hot(examples, SETS).argmax(1) if examples else np.zeros(0, dtype=int)
             found, model = reply.arrays[f"{part}/{client}"], HeadModel(labelled.model, w, SETS)
             hits[part] = []
@@ -300,7 +300,7 @@ def test_a_head_is_a_softmax_of_features(labelled: Site) -> None:
                 np.testing.assert_allclose(found[:, index], [expected[label], expected.argmax() == label], rtol=1e-4)
                 hits[part].append(expected.argmax() == label)
             assert found.shape == (2, len(examples))
-        assert score[0] == pytest.approx(np.mean(hits["validation"] or hits["train"]))
+        assert score[0] == pytest.approx(np.mean(hits["reported"]))
         assert len(set(score)) == 1  # a head has no scale
     probabilities, right = HeadModel(labelled.model, weights, SETS).probabilities(labelled.shard("n").train)
     assert (probabilities[:5, 2:] == 0).all()

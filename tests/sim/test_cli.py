@@ -109,7 +109,7 @@ def test_examples_are_forgotten_somebody_joins_and_a_finished_run_owes_nothing(
     assert (code, said.splitlines()[-1]) == (0, f"Forgot 2 examples of {client}. Gradient steps: average 6, mask_only 3.")
     left = json.loads((state / "population.json").read_text())["examples"]
     middle = population["examples"][client]["train"][1]
-    assert left == population["examples"] | {client: {"train": [middle], "validation": []}}
+    assert left == population["examples"] | {client: {"train": [middle], "validation": [], "test": []}}
     for rows, reason in (
         ("0", f"--rows 0: nothing was learned of this row of client {client}; it was forgotten already, or never used"),
         ("3", f"--rows 3: client {client} has 3 rows in the source, numbered from 0"),

@@ -112,7 +112,7 @@ def keys_of(run: Path, client: str) -> set[str]:
     """The keys of a client's examples, as the run's population has them."""
     opened = open_run(run)
     mine = open_life(run, opened.scenario, 7, opened.ledger, opened.commands).system.population.examples[client]
-    return {*mine.train, *mine.validation}
+    return set(mine.all)
 
 
 def digests(run: Path) -> dict[str, str]:

@@ -103,7 +103,7 @@ def fresh_digests(life: Life, folder: Path) -> dict[str, str]:
         refs = {}
         for client in sorted(old.members, reverse=True):
             mine, all_ = everybody.examples[client], system.settings.population.examples[client]
-            without = {*all_.train, *all_.validation} - {*mine.train, *mine.validation}
+            without = {*all_.all} - {*mine.all}
             refs[client] = ShardRef(client=client, without=frozenset(without))
             if old.rule is None:
                 kept.register({client: site.shard(refs[client]).digest()})
@@ -173,7 +173,7 @@ def check(group: int, events: Sequence[Request], cuts: Sequence[int]) -> None:
         assert life.record["commands"] == len(events)
         assert life.system.digests() == life.record["state_digest"] == fresh_digests(life, folder / "fresh")
         members, present = left_after(asked, life, events)
-        assert {c: {*r.train, *r.validation} for c, r in life.system.population.examples.items() if c in present} == members
+        assert {c: {*r.all} for c, r in life.system.population.examples.items() if c in present} == members
         assert life.present == present
         again = open_life(folder / "run", asked, 7, Ledger(folder / "run" / "ledger.jsonl"), events)
         assert again.system.digests() == life.record["state_digest"]

@@ -287,7 +287,7 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
     assert [t.order for t, _ in asked.trainings] == [3, 2, 1, 0]  # as they were carried out
     assert sorted(asked.scored) == sorted(CLIENTS)
     # what is to be forgotten is the leaver's training data; the others must keep what they are evaluated on
-    assert asked.parts == dict.fromkeys(CLIENTS, "evaluated") | {"d": "train"}
+    assert asked.parts == dict.fromkeys(CLIENTS, "chosen_on") | {"d": "train"}
     stack = np.array([made_up(t, before) for t in variants(strategy.parameters, ["d"])])
     agree = (stack > 0).all(0) | (stack < 0).all(0)
     rows = [vector.__getitem__ for vector in stack]

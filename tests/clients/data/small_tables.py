@@ -101,16 +101,16 @@ def through_json(known: Population) -> Population:
 
 
 def keys_of(known: Population, client: str) -> list[str]:
-    return [*known.examples[client].train, *known.examples[client].validation]
+    return list(known.examples[client].all)
 
 
 def prompts(shard: Shard) -> set[str]:
-    return {example.prompt for example in (*shard.train, *shard.validation)}
+    return {example.prompt for example in shard.examples}
 
 
 def assert_found(whole: Dataset, left: Dataset, erased: Collection[str]) -> None:
     """Whoever was not erased is as before, and so is all that is known without a client's data."""
-    before, after = whole.manifest, left.manifest
+    before, after = replace(whole.manifest, notes=whole.told), left.manifest
     assert after == replace(before, gone=tuple(client for client in before.clients if client in erased))
     assert list(after.label_sets) == list(before.label_sets)
     assert identity(ModelSpec(), after, "cpu") == identity(ModelSpec(), before, "cpu")

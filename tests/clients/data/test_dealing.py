@@ -1,14 +1,12 @@
-"""Dealing: by column as flwr-datasets does it, by partitioner, disjoint subsets of labels, who is chosen, splits."""
+"""Dealing: by column as flwr-datasets does it, by partitioner, disjoint subsets of labels, who is chosen."""
 
-from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.data.dataset import Example
-from clients.data.dealing import by_column, by_partitioner, choose, label_subsets, shard
+from clients.data.dealing import by_column, by_partitioner, choose, label_subsets
 from clients.data.specs import Dealt, Partitioner
 from clients.errors import InputError
 
@@ -154,25 +152,3 @@ def test_choose() -> None:
         ["2 of 6 clients are set aside as public."],
     )
     assert choose(rows, Dealt(clients=1, minimum=1, public_clients=2))[1] == ["a"]  # of a and c, as large, the first by name
-
-
-@given(
-    count=st.integers(1, 30),
-    maximum=st.none() | st.integers(1, 30),
-    validation=st.sampled_from([0.0, 0.1, 0.5, 0.99]) | st.integers(1, 20),
-    seed=st.integers(0, 3),
-)
-def test_shards_split_the_first_examples(count: int, maximum: int | None, validation: float, seed: int) -> None:
-    examples = [Example(f"prompt {i}", "answer") for i in range(count)]
-    made = shard("ann", examples, Dealt(maximum=maximum, validation=validation), seed)
-    used = count if maximum is None else min(count, maximum)
-    wanted = validation if isinstance(validation, int) else round(validation * used)
-    assert len(made.validation) == min(wanted, used - 1)
-    assert Counter(made.train + made.validation) == Counter(examples[:used])
-    assert made == shard("ann", examples[:used], Dealt(validation=validation), seed)
-
-
-def test_splits_differ_between_clients_and_seeds() -> None:
-    examples = [Example(f"prompt {i}", "answer") for i in range(20)]
-    made = {shard(client, examples, Dealt(), seed).train for client in ("ann", "bob") for seed in (1, 2)}
-    assert len(made) == 4

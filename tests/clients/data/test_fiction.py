@@ -38,7 +38,7 @@ def test_sizes_and_names() -> None:
     assert [len(set(shard.train)) for shard in dataset.shards] == [4] * 60
     assert len(dataset.public) == 40 * 16
     assert (dataset.manifest.metric, dataset.label_sets) == ("answer_probability", {})
-    assert all(shard.evaluated == shard.train for shard in dataset.shards)
+    assert dataset.manifest.sides.reported == "train"
     assert len({shard.digest() for shard in dataset.shards}) == 60
 
 

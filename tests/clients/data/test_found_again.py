@@ -223,7 +223,7 @@ def test_fiction_has_everybody_but_those_who_were_forgotten() -> None:
     known = data.written(whole)
     assert_found(whole, data.load(spec, 7, known), ())
     left = data.load(spec, 7, known.without(["u2"]))
-    assert left.manifest == replace(whole.manifest, gone=("u2",))
+    assert left.manifest == replace(whole.manifest, notes=whole.told, gone=("u2",))
     for ask in (left.shard, left.rows_of):
         with pytest.raises(
             InputError, match="client u2 was forgotten: which examples were its own is not written down any more"
@@ -295,7 +295,7 @@ def test_pictures_without_those_of_some(tmp_path: Path, column: str | None, clas
     assert known.pictures
     assert whole.label_sets["a"].labels == ("a b", "cat", "dog", "never")
     erased = whole.manifest.clients[1]
-    gone = {example.image for example in (*whole.shard(erased).train, *whole.shard(erased).validation)}
+    gone = {example.image for example in whole.shard(erased).examples}
     left = [row for row in PICTURES if row["image"]["bytes"] not in gone]
     if column is not None:
         left = [row for row in left if f"a-{row['writer']}" != erased]
@@ -303,7 +303,7 @@ def test_pictures_without_those_of_some(tmp_path: Path, column: str | None, clas
     write_pictures(tmp_path / "a", left, classes_left)
     write_pictures(tmp_path / "b", FEW[::-1], classes_left)
     found = data.load(spec, 7, known)
-    assert found.manifest == replace(whole.manifest, gone=(erased,))
+    assert found.manifest == replace(whole.manifest, notes=whole.told, gone=(erased,))
     assert identity(ModelSpec(base="tiny-clip"), found.manifest, "cpu") == identity(
         ModelSpec(base="tiny-clip"), whole.manifest, "cpu"
     )
@@ -312,7 +312,7 @@ def test_pictures_without_those_of_some(tmp_path: Path, column: str | None, clas
     }
     client = found.shards[0].client
     name = found.shards[0].train[0].label_set
-    mine = {example.key: example for example in (*found.shards[0].train, *found.shards[0].validation)}
+    mine = {example.key: example for example in found.shards[0].examples}
     order = [row["image"]["bytes"] for row in (left if name == "a" else FEW[::-1])]
     places = [order.index(mine[key].image) for key in found.rows_of(client) if key in mine]
     assert len(places) == 5
@@ -343,5 +343,5 @@ def test_a_set_of_pictures_without_any_left(tmp_path: Path) -> None:
     file = tmp_path / "b" / "train.parquet"
     pq.write_table(pq.read_table(file).slice(0, 0), file)
     left = data.load(spec, 7, data.written(whole))
-    assert left.manifest == replace(whole.manifest, gone=("b-0",))
+    assert left.manifest == replace(whole.manifest, notes=whole.told, gone=("b-0",))
     assert left.shards == whole.shards[:2]

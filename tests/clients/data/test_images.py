@@ -15,6 +15,7 @@ from PIL import Image
 from clients.data import digits, image_sets, images
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, Shard
+from clients.data.sides import draw
 from clients.data.specs import ImageData
 from clients.errors import InputError
 
@@ -71,12 +72,12 @@ def make(tmp_path: Path) -> Make:
 
 
 def loaded(*sets: dict[str, str], seed: int = 7, **options: Any) -> Dataset:
-    given = {"sets": sets, "clients": 5, "minimum": 1, "maximum": 3, "validation": 1}
+    given = {"sets": sets, "clients": 5, "minimum": 1, "maximum": 3, "validation": 1, "test": 0}
     return images.load(ImageData.model_validate(given | options), seed)
 
 
 def examples(shard: Shard) -> tuple[Example, ...]:
-    return shard.train + shard.validation
+    return shard.examples
 
 
 def labels(shard: Shard) -> set[str]:
@@ -129,9 +130,9 @@ def test_what_a_small_set_gives(make: Make) -> None:
 
 
 def test_too_few_clients_are_explained(make: Make) -> None:
-    spec = ImageData.model_validate({"sets": [make("a", [0] * 50)], "clients": 3, "minimum": 2, "maximum": 20})
+    spec = ImageData.model_validate({"sets": [make("a", [0] * 50)], "clients": 3, "minimum": 2, "maximum": 20, "validation": 4, "test": 6})
     message = (
-        r"data\.clients: 3 clients asked for, .* has 2\. a: 2 clients of 10 \+ 10 images, 40 of 50 images used\. "
+        r"data\.clients: 3 clients asked for, .* has 2\. a: 2 clients of 10 \+ 4 \+ 6 images, 40 of 50 images used\. "
         r"A client takes up to data\.maximum = 20 images"
     )
     with pytest.raises(InputError, match=message):
@@ -148,7 +149,7 @@ def test_label_subsets_are_disjoint_and_take_turns(make: Make) -> None:
     both = [labels(shard) | mine for shard, mine in zip(dataset.shards, public, strict=True)]
     assert all(len(pair) == 2 for pair in both)
     assert all(not one & other for one, other in combinations(both, 2))
-    assert dataset.notes == ("a: 3 clients of 3 + 0 images, 3 public ones, 18 of 24 images used.",)
+    assert dataset.notes == ("a: 3 clients of 3 images, 3 public ones, 18 of 24 images used.",)
     assert_whole(dataset, known("a", answers))
 
 
@@ -175,14 +176,18 @@ def test_a_library_partitioner_deals_within_each_set(make: Make) -> None:
 
 
 def test_clients_named_by_a_column(make: Make) -> None:
-    """Largest first, ties by name; of each the first rows; a row without a writer or a label is nobody's."""
+    """Largest first, ties by name; a row without a writer or a label is nobody's."""
     writers = ["x", "z", "x", "y", "z", "x", None, "w", "y", "w", "x", "x"]
     answers = [0, 1, 2, 3, 4, 5, 0, 1, 2, None, 4, 5]
     first = make("a", answers, writer=writers)
     dataset = loaded(first, client_column="writer", clients=2, maximum=4, minimum=2)
     assert dataset.manifest.clients == ("x", "y")
-    order = {picture("a", i): i for i in range(12)}
-    assert [sorted(order[example.image] for example in examples(s)) for s in dataset.shards] == [[0, 2, 5, 10], [3, 8]]
+    pictures = known("a", [LETTERS[answer or 0].replace("_", " ") for answer in answers])
+    of_x = draw("x", [pictures[picture("a", i)] for i in (0, 2, 5, 10, 11)], 4, 7)
+    assert [set(examples(dataset.shard(name))) for name in ("x", "y")] == [
+        set(of_x),
+        {pictures[picture("a", i)] for i in (3, 8)},
+    ]
     assert dataset.notes == (
         "a: 2 clients of 1 + 1 to 3 + 1 images, 6 of 12 images used.",
         "a: 1 of 12 images have no label and are left out.",
@@ -190,7 +195,7 @@ def test_clients_named_by_a_column(make: Make) -> None:
     )
     public = loaded(first, client_column="writer", clients=2, maximum=4, minimum=2, public_clients=1)
     assert public.manifest.clients == ("y", "z")
-    assert [order[example.image] for example in public.public] == [0, 2, 5, 10]
+    assert list(public.public) == of_x
 
     second = make("b", [0, 1, 2], writer=["x", "v", "v"])
     both = loaded(first, second, client_column="writer", clients=3, maximum=4)
@@ -234,7 +239,7 @@ def test_a_set_is_known_by_its_source_where_its_configuration_is_not() -> None:
 
 def test_digits_are_three_sets() -> None:
     sets = [{"source": "digits", "config": config} for config in ("upright", "negative", "turned")]
-    dataset = loaded(*sets, clients=6, public_clients=3, maximum=20, validation=10)
+    dataset = loaded(*sets, clients=6, public_clients=3, maximum=20, validation=10, test=0)
     assert dataset.manifest.clients == ("negative-1", "negative-2", "turned-1", "turned-2", "upright-1", "upright-2")
     for config, found in dataset.label_sets.items():
         assert set(found.labels) == set(digits.WORDS)

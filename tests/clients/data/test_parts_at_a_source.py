@@ -1,5 +1,6 @@
 """Under a population: clients of whom a part is there, rows by number, private nodes, and who comes back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from small_tables import (
 
 from clients.data import loaders as data
 from clients.data.dataset import Example, Shard
+from clients.data.shards import SIDES
+from clients.data.sides import draw
 from clients.errors import InputError
 
 
@@ -35,7 +38,7 @@ def test_some_examples_of_a_client_are_gone(source: Path) -> None:
     texts = [Example(f"Text:bob says {i}, twice\nLabel:", "abc"[i % 3]) for i in (0, 2, 3)]
     assert list(left.rows_of("bob")) == [example.key for example in texts]
     before = whole.shard("bob")
-    rest = Shard("bob", tuple(e for e in before.train if e in texts), tuple(e for e in before.validation if e in texts))
+    rest = Shard("bob", *(tuple(e for e in before.side(side) if e in texts) for side in SIDES))
     assert data.load(spec, 7, known.holding(rest)).shard("bob") == rest
 
 
@@ -83,7 +86,7 @@ def test_a_node_with_its_own_clients(source: Path, tmp_path: Path) -> None:
         needed = prompts(whole.shard(mine)) | {example.prompt for example in whole.public}
         write_jsonl(own, [row for row in reversed(ROWS) if f"Text:{row['text']}\nLabel:" in needed])
         node = data.load_own(spec, 7, str(own), known)
-        assert node.manifest == whole.manifest
+        assert node.manifest == replace(whole.manifest, notes=whole.told)
         assert node.shards == (whole.shard(mine),)
         with pytest.raises(InputError, match=f"the data of client {whole.manifest.clients[0]} are not at this node"):
             node.shard(whole.manifest.clients[0])
@@ -104,8 +107,9 @@ def test_who_comes_back_by_column_has_what_its_rows_make_now(source: Path) -> No
     more = [{"who": "eve", "text": "something new", "label": "b"}, *[row for row in ROWS if row["who"] != "dee"]]
     write_jsonl(source, more)
     back = data.returning(spec, 7, known)("eve")
-    now = ["something new", *(f"eve says {i}, twice" for i in range(3))]
-    assert prompts(back) == {f"Text:{text}\nLabel:" for text in now}
+    rows = [Example(f"Text:{row['text']}\nLabel:", row["label"]) for row in more if row["who"] == "eve"]
+    assert len(rows) == 6
+    assert set(back.examples) == set(draw("eve", rows, 4, 7))
     assert data.load(spec, 7, known.holding(back)).shard("eve") == back
     with pytest.raises(InputError, match=r"client dee cannot come back: it has no rows in .*t\.jsonl"):
         data.returning(spec, 7, known)("dee")
@@ -113,7 +117,7 @@ def test_who_comes_back_by_column_has_what_its_rows_make_now(source: Path) -> No
         data.returning(spec, 7, known)("zoe")
     write_jsonl(source, [{"who": "eve", "text": "x", "label": "unheard of"}, *ROWS])
     with pytest.raises(InputError, match="client eve cannot come back: its label 'unheard of' is not one of those"):
-        data.returning(spec, 7, known)("eve")
+        data.returning(table(source), 7, known)("eve")
     assert data.load(spec, 7, known).shard("bob") == whole.shard("bob")
 
 

@@ -11,11 +11,11 @@ from small_tables import (
 )
 
 from clients.data import loaders as data
+from clients.data import telling
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.data.population import Labels, Population, Recorded
-from clients.data.specs import (
-    FictionData,
-)
+from clients.data.shards import Sides
+from clients.data.specs import FictionData
 from clients.errors import InputError
 from clients.settings import Settings
 from clients.work.site import Process
@@ -26,13 +26,15 @@ def test_what_is_written_down() -> None:
     sets = {"": LabelSet(("yes", "no"), ("Yes.", "No."))}
     shards = Shard("ann", (two, one)), Shard("bob", (three,), (one,))
     known = data.written(Dataset(shards, (free,), sets, ("a note",), public_clients=("zoe",)))
+    told = telling.notes(shards, sets, Sides(validated=True))
+    assert told[0] == "2 clients of 2 to 2 examples (median 2): 3 train, 1 validation."
     assert known == Population(
         clients=("ann", "bob"),
         public=(free.key,),
         public_clients=("zoe",),
         label_sets={"": Labels(labels=("yes", "no"), captions=("Yes.", "No."))},
         validated=True,
-        notes=("a note",),
+        notes=("a note", *told),
         shards={shard.client: shard.digest() for shard in shards},
         examples={"ann": Recorded(train=(two.key, one.key)), "bob": Recorded(train=(three.key,), validation=(one.key,))},
     )

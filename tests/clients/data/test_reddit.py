@@ -45,7 +45,7 @@ def source(tmp_path: Path) -> str:
 
 
 def loaded(source: str, **options: Any) -> Dataset:
-    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0, "subreddits": 3} | options
+    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0, "test": 0, "subreddits": 3} | options
     return data.load(RedditData.model_validate(given), 7)
 
 

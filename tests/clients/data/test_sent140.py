@@ -10,6 +10,7 @@ import pytest
 
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet
+from clients.data.sides import draw
 from clients.data.specs import Sent140Data
 from clients.errors import InputError
 
@@ -33,7 +34,7 @@ def write(path: Path, tweets: list[tuple[Any, ...]]) -> str:
 
 
 def loaded(source: str, **options: Any) -> Dataset:
-    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0} | options
+    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0, "test": 0} | options
     return data.load(Sent140Data.model_validate(given), 7)
 
 
@@ -60,7 +61,8 @@ def test_the_users_with_most_tweets(tmp_path: Path) -> None:
     source = write(tmp_path / "t.jsonl", TWEETS)
     dataset = loaded(source, clients=1, public_clients=1, maximum=1)
     assert dataset.manifest.clients == ("bob",)
-    assert dataset.shards[0].train == (Example("Tweet:b0\nSentiment:", "positive"),)  # the first one
+    mine = [Example("Tweet:b0\nSentiment:", "positive"), Example("Tweet:b1\nSentiment:", "negative")]
+    assert dataset.shards[0].train == (draw("bob", mine, 1, 7)[0],)
     assert [example.prompt[6:8] for example in dataset.public] == ["a0", "a1", "a3"]
 
 

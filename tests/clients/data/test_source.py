@@ -10,6 +10,7 @@ import pytest
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
 from clients.data.manifest import Manifest
+from clients.data.shards import Sides
 from clients.data.source import Private, ShardRef
 from clients.data.specs import DataSpec, FictionData, ImageData, RedditData, StackOverflowData, TableData, TofuData
 from clients.errors import InputError
@@ -32,13 +33,14 @@ def table(source: Path, **options: Any) -> TableData:
 
 
 def test_a_manifest_tells_all_but_the_examples_of_clients() -> None:
-    assert WHOLE.manifest == Manifest(("ann", "bob"), SETS, (OPEN,), pictures=False, validated=True, notes=("a note",))
+    sides = Sides(validated=True)
+    assert WHOLE.manifest == Manifest(("ann", "bob"), SETS, (OPEN,), pictures=False, sides=sides, notes=("a note",))
     assert WHOLE.manifest.metric == "accuracy"
     assert WHOLE.manifest is WHOLE.manifest
     picture = Shard("ann", (Example("", "yes", b"picture"),))
     free = Dataset((picture,), ()).manifest
-    assert (free.pictures, free.validated, free.metric) == (True, False, "answer_probability")
-    assert Dataset((), ()).manifest == Manifest((), {}, (), pictures=False, validated=False)
+    assert (free.pictures, free.sides, free.metric) == (True, (False, False), "answer_probability")
+    assert Dataset((), ()).manifest == Manifest((), {}, (), pictures=False, sides=Sides())
 
 
 def test_data_sets_are_equal_whatever_was_asked_of_them() -> None:

@@ -40,7 +40,7 @@ def write(path: Path, notation: str = "list") -> str:
 
 
 def loaded(source: str, **options: Any) -> Dataset:
-    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0, "tags": 2} | options
+    given = {"source": source, "clients": 3, "minimum": 1, "validation": 0, "test": 0, "tags": 2} | options
     return data.load(StackOverflowData.model_validate(given), 7)
 
 

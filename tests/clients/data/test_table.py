@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from clients.data import table
 from clients.data.dataset import Dataset, Example
+from clients.data.sides import draw
 from clients.data.specs import TableData
 from clients.errors import InputError
 from clients.settings import Settings
@@ -69,7 +70,7 @@ def labels_of(dataset: Dataset) -> tuple[str, ...]:
 
 
 def all_of(dataset: Dataset) -> dict[str, Counter[Example]]:
-    return {shard.client: Counter(shard.train + shard.validation) for shard in dataset.shards}
+    return {shard.client: Counter(shard.examples) for shard in dataset.shards}
 
 
 def examples_of(who: str) -> Counter[Example]:
@@ -114,34 +115,19 @@ def test_minimum_and_public_clients(source: str) -> None:
     assert Counter(aside.public) == examples_of("ann") + examples_of("cid")
 
 
-def test_maximum_is_the_first_rows(source: str) -> None:
+def test_maximum_is_drawn_by_the_seed(source: str) -> None:
     dataset = loaded(source, maximum=4)
     for shard in dataset.shards:
-        mine = [row for row in ROWS if row["who"] == shard.client][:4]
-        assert sorted(e.prompt for e in shard.train + shard.validation) == sorted(f"Text:{r['text']}\nLabel:" for r in mine)
+        mine = list(examples_of(shard.client).elements())
+        assert set(shard.examples) == set(draw(shard.client, mine, 4, seed=7))
 
 
-@pytest.mark.parametrize(
-    ("validation", "held"),
-    [
-        (0.0, [0, 0, 0, 0, 0]),
-        (0.2, [2, 1, 1, 0, 1]),
-        (0.5, [4, 2, 4, 1, 2]),
-        (0.95, [8, 4, 6, 1, 4]),
-        (1, [1, 1, 1, 1, 1]),
-        (3, [3, 3, 3, 1, 3]),
-        (6, [6, 4, 6, 1, 4]),
-    ],
-)
-def test_validation_is_a_share_or_a_number_and_leaves_something_to_train_on(
-    source: str, validation: float, held: list[int]
-) -> None:
-    dataset = loaded(source, validation=validation)
-    assert [len(shard.validation) for shard in dataset.shards] == held
+@pytest.mark.parametrize(("test", "held"), [(0.0, [0] * 5), (1, [1] * 5), (3, [3, 3, 3, 1, 3]), (6, [6, 4, 6, 1, 4])])
+def test_a_number_of_examples_is_reported_and_something_is_trained_on(source: str, test: float, held: list[int]) -> None:
+    dataset = loaded(source, validation=0, test=test)
+    assert [len(shard.test) for shard in dataset.shards] == held
     assert [len(shard.train) for shard in dataset.shards] == [n - h for n, h in zip(SIZES.values(), held, strict=True)]
     assert all_of(dataset) == {who: examples_of(who) for who in SIZES}
-    for shard in dataset.shards:
-        assert shard.evaluated == (shard.validation or shard.train)
 
 
 def test_a_clients_split_depends_on_its_own_rows_and_the_seed(source: str, write_lines: Write) -> None:
@@ -154,7 +140,7 @@ def test_a_clients_split_depends_on_its_own_rows_and_the_seed(source: str, write
 @pytest.mark.parametrize("name", ["iid", "dirichlet", "pathological", "shard"])
 @pytest.mark.filterwarnings("ignore:The specified min_partition_size")
 def test_partitioners_deal_no_row_twice(source: str, name: str) -> None:
-    options = {"partitioner": {"name": name, "alpha": 5.0}, "clients": 4, "validation": 0}
+    options = {"partitioner": {"name": name, "alpha": 5.0}, "clients": 4, "validation": 0, "test": 0}
     dataset = loaded(source, **options)
     assert dataset.manifest.clients == ("u0", "u1", "u2", "u3")
     dealt, everyone = sum(all_of(dataset).values(), Counter()), sum((examples_of(who) for who in SIZES), Counter())
@@ -174,7 +160,7 @@ def test_what_partitioners_promise(write_lines: Write) -> None:
     counts = {}
     for name in ("iid", "pathological", "shard", "dirichlet"):
         chosen = {"name": name, "classes": 2, "shards": 2, "alpha": 0.05}
-        dataset = loaded(path, partitioner=chosen, clients=8, validation=0)
+        dataset = loaded(path, partitioner=chosen, clients=8, validation=0, test=0)
         counts[name] = [Counter(example.answer for example in shard.train) for shard in dataset.shards]
     assert [sum(c.values()) for c in counts["iid"]] == [30] * 8
     assert all(set(c) == set("0123") and max(c.values()) < 20 for c in counts["iid"])  # mixed, though the table is sorted
@@ -341,8 +327,8 @@ def test_two_folders_of_one_name_are_two(tmp_path: Path) -> None:
         )
         rows = [{"who": "ann", "text": f"{number} {i}", "label": i % 2} for i in range(4)]
         pq.write_table(pa.Table.from_pylist(rows), folder / "main" / "train.parquet")
-        found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0).shards[0].train})
+        found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0, test=0).shards[0].train})
     rows = [{"who": "ann", "text": f"3 {i}", "label": i % 2} for i in range(4)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "main" / "train.parquet")
-    found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0).shards[0].train})
+    found.append({e.prompt for e in loaded(folder, config="main", clients=1, validation=0, test=0).shards[0].train})
     assert found == [{f"Text:{n} {i}\nLabel:" for i in range(4)} for n in (1, 2, 3)]

@@ -27,7 +27,7 @@ NUMBERS = [
 @pytest.mark.parametrize("name", ["t.csv", "folder of csv", "folder of tsv"])
 def test_csv_values_do_not_depend_on_other_rows(tmp_path: Path, name: str) -> None:
     """Without client 8 and the gaps every column is of numbers or dates."""
-    spec = table(tmp_path / name, clients=2, public_clients=0, validation=0)
+    spec = table(tmp_path / name, clients=2, public_clients=0, validation=0, test=0)
     SOURCES[name](tmp_path / name, NUMBERS)
     whole = data.load(spec, 7)
     expected = {"07", "7.0", "2009-04-06 22:19:45"}
@@ -51,7 +51,7 @@ def test_json_values_do_not_depend_on_other_rows(tmp_path: Path) -> None:
         {"who": 8.5, "text": {"a": [1, "x"]}, "label": 3, "more": 1},
     ]
     write_jsonl(tmp_path / "t.jsonl", rows)
-    spec = table(tmp_path / "t.jsonl", clients=2, public_clients=0, validation=0)
+    spec = table(tmp_path / "t.jsonl", clients=2, public_clients=0, validation=0, test=0)
     whole = data.load(spec, 7)
     assert whole.manifest.clients == ("7", "8.5")
     assert prompts(whole.shard("7")) == {f"Text:{text}\nLabel:" for text in ("1", "True", "{'b': 1}")}

@@ -189,7 +189,7 @@ def test_t5_through_jobs(folder_of_kind: Folder, tmp_path: Path, kind: Any) -> N
     table = {"family": "table", "source": str(tmp_path / "rows.jsonl"), "prompt": "{text}{label}", "client_column": "who"}
     settings = Settings.model_validate(
         {
-            "data": table | {"clients": 3, "minimum": 4, "validation": 4},
+            "data": table | {"clients": 3, "minimum": 4, "validation": 0, "test": 4},
             "model": {"base": str(folder_of_kind("t5")), "max_length": 96},
             "tuning": {"steps": 4, "lr": 0.01},
         }
@@ -204,7 +204,7 @@ def test_t5_through_jobs(folder_of_kind: Folder, tmp_path: Path, kind: Any) -> N
     scores = perform(site, score_job([(c, Masked("m")) for c in site.manifest.clients]), {"m": merged}).facts["scores"]
     for client, (score,) in zip(site.manifest.clients, scores, strict=True):
         site.model.assign(site.model.theta0.numpy() + merged)
-        held = site.shard(client).validation
+        held = site.shard(client).test
         best = site.model.label_losses(held, site.manifest.label_sets[""].labels).argmin(1)
         named = [site.manifest.label_sets[""].labels[number] for number in best]
         assert score == sum(n == e.answer for n, e in zip(named, held, strict=True)) / len(held)
