@@ -191,6 +191,27 @@ def data_of(run: Path) -> Any:
     return open_life(run, opened.scenario, 7, opened.ledger, opened.commands).system.data()
 
 
+def test_who_forgot_examples_is_as_a_new_run_on_the_table_without_them(tmp_path: Path) -> None:
+    """A row of each side is forgotten; the new run knows nothing of the old one."""
+    source = SOURCES[0]
+    source.write(tmp_path / source.name, rows())
+    data = {"family": "table", "source": str(tmp_path / "t.csv"), "prompt": PROMPT, "labels": MOODS, "minimum": 4}
+    data |= DEALT["column"] | {"clients": 7}  # all who are not public, whoever has most rows
+    asked = tiny(data=data, strategies=STRATEGIES, stream={"requests": 0})
+    run = run_scenario(asked, tmp_path / "run")
+    shard = max((data_of(run).shard(client) for client in data_of(run).manifest.clients), key=lambda shard: len(shard.test))
+    gone = {example.key for example in (shard.train[0], shard.train[-1], shard.test[0])}
+    positions = [row for row, key in enumerate(data_of(run).rows_of(shard.client)) if key in gone]
+    forget(run, shard.client, positions)
+    erase(source, tmp_path, gone)
+    assert verified(run)
+    anew = run_scenario(asked, tmp_path / "anew")
+    assert digests(anew) == digests(run)
+    HERE.__init__()  # type: ignore[misc]
+    source.write(tmp_path / source.name, rows())
+    assert digests(run_scenario(asked, tmp_path / "whole")).items().isdisjoint(digests(run).items())
+
+
 def test_a_request_whose_client_can_no_longer_be_derived_is_rebuilt(tmp_path: Path) -> None:
     """The rows went before the request came: what is kept is rebuilt from the others, and the ledger says why."""
     source = SOURCES[0]
