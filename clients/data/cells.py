@@ -19,7 +19,7 @@ EXACT = 2**53
 
 
 class Number(str):
-    """A number of a JSON file, as it is written."""
+    """A fraction of a JSON file, as it is written; whole numbers are no trouble."""
 
 
 def number(written: str) -> Number | None:

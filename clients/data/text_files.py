@@ -25,6 +25,8 @@ KINDS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"
 BLOCK = 50_000
 """Rows of which Python objects exist at a time."""
 
+JSON = json.JSONDecoder(parse_float=cells.Number, parse_constant=cells.number)
+
 Classes = Mapping[str, tuple[str, ...]]
 """Column to the names of the class numbers that it holds."""
 
@@ -181,7 +183,7 @@ def _objects(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
         with _opened(path, encoding) as file:
             listed = file.read(1024).lstrip()[:1] == "["
             file.seek(0)
-            for row, found in enumerate(_loaded(file.read()) if listed else _lines(file), 1):
+            for row, found in enumerate(JSON.decode(file.read()) if listed else _lines(file), 1):
                 if not isinstance(found, dict):
                     raise ValueError(
                         f"{path.name} holds {type(found).__name__} where one object per row is needed, row {row}"
@@ -203,15 +205,11 @@ def _lines(file: IO[str]) -> Iterator[Any]:
     for number, line in enumerate(file, 1):
         if not line.isspace():
             try:
-                yield _loaded(line.rstrip("\r\n"))
+                yield JSON.decode(line.rstrip("\r\n"))
             except json.JSONDecodeError as error:
                 made = json.JSONDecodeError(error.msg, line, error.pos)
                 made.lineno, made.colno = number, error.pos + 1
                 raise made from error
-
-
-def _loaded(text: str) -> Any:
-    return json.loads(text, parse_int=cells.Number, parse_float=cells.Number, parse_constant=cells.number)
 
 
 def _close(values: dict[str, list[Any]], blocks: dict[str, list[pa.Array]]) -> None:

@@ -153,7 +153,7 @@ def test_typed_columns_as_texts(column: pa.Array, texts: list[Any]) -> None:
 
 
 def test_json_numbers_stay_as_written(tmp_path: Path) -> None:
-    texts = ["1e3", "1.50", "12.0", "-0", "123456789012345678901234567890", '{"a": [1.0, 2e1, null]}', "true"]
+    texts = ["1e3", "1.50", "12.0", "-0.0", "123456789012345678901234567890", '{"a": [1.0, 2e1, null]}', "true"]
     lines = [f'{{"who": 7, "text": {text}, "label": "x"}}\n' for text in texts]
     (tmp_path / "t.jsonl").write_text("".join(lines) + '{"who": NaN, "text": 1, "label": "y"}\n')
     dataset = loaded(tmp_path / "t.jsonl", labels=["x"])
