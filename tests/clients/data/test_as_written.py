@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tables import table, write_csv
+from small_tables import examples, table, write_csv
 
 from clients.data import loaders as data
 from clients.data.cells import as_texts
@@ -31,7 +31,7 @@ def answers(dataset: Dataset, client: str) -> dict[str, str]:
     """Text to answer."""
     return {
         example.prompt.removeprefix("Text:").removesuffix("\nLabel:"): example.answer
-        for example in dataset.shard(client).train
+        for example in examples(dataset.shard(client))
     }
 
 
@@ -85,7 +85,7 @@ def test_a_number_is_what_is_written_whether_or_not_a_cell_is_empty(tmp_path: Pa
         }
         write_parquet(path, who=made["who"], text=columns["text"], label=made["label"])
     dataset = loaded(path, clients=2)
-    assert [(s.client, s.train) for s in dataset.shards] == [
+    assert [(s.client, examples(s)) for s in dataset.shards] == [
         ("12", (Example("Text:a\nLabel:", "1"),)),
         ("7", (Example("Text:b\nLabel:", "0"),)),
     ]
@@ -246,13 +246,13 @@ def test_a_table_that_has_lost_its_class_names_is_found_again(classed: Path, tmp
 def test_sentiments_and_users_of_a_table_with_gaps(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "t.parquet", text=["a", "b", "c"], user=[12.0, 7.0, None], sentiment=[0.0, 4.0, 4.0])
     dataset = data.load(Sent140Data(source=str(path), clients=2, minimum=1, validation=0), 7)
-    assert {s.client: s.train[0].answer for s in dataset.shards} == {"12": "negative", "7": "positive"}
+    assert {s.client: examples(s)[0].answer for s in dataset.shards} == {"12": "negative", "7": "positive"}
 
 
 def test_authors_and_subreddits_called_like_gaps(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("author,subreddit,body\nNone,null,NA\nNone,NA,null\n007,NA,12\n7,null,12\n,NA,x\n")
     dataset = data.load(RedditData(source=str(tmp_path / "t.csv"), clients=3, minimum=1, validation=0, subreddits=2), 7)
-    assert {s.client: {(e.prompt, e.answer) for e in s.train} for s in dataset.shards} == {
+    assert {s.client: {(e.prompt, e.answer) for e in examples(s)} for s in dataset.shards} == {
         "007": {("Comment:12\nSubreddit:", "NA")},
         "7": {("Comment:12\nSubreddit:", "null")},
         "None": {("Comment:NA\nSubreddit:", "null"), ("Comment:null\nSubreddit:", "NA")},
@@ -265,7 +265,7 @@ def test_posts_of_numbered_users_in_parquet(tmp_path: Path) -> None:
         tmp_path / "t.parquet", OwnerUserId=[5.0, None, 5.0], Tags=[["a"], ["b"], ["b"]], Body=["x", "y", "z"]
     )
     dataset = data.load(StackOverflowData(source=str(path), clients=1, minimum=1, validation=0, tags=["a", "b"]), 7)
-    assert {(s.client, e.prompt, e.answer) for s in dataset.shards for e in s.train} == {
+    assert {(s.client, e.prompt, e.answer) for s in dataset.shards for e in examples(s)} == {
         ("5", "Post:x\nTag:", "a"),
         ("5", "Post:z\nTag:", "b"),
     }
@@ -280,7 +280,7 @@ def test_a_row_of_tofu_without_an_answer_is_refused(tmp_path: Path) -> None:
         (tmp_path / f"{config}.csv").write_text("question,answer\n" + "None,NA\n" * (20 if config == "full" else 1))
     spec = TofuData(source=str(tmp_path), clients=1, pairs=2)
     dataset = data.load(spec, 7)
-    assert dataset.shards[0].train == (Example("Question:None\nAnswer:", "NA"),) * 2
+    assert examples(dataset.shards[0]) == (Example("Question:None\nAnswer:", "NA"),) * 2
     assert dataset.public == (Example("Question:None\nAnswer:", "NA"),) * 3
     (tmp_path / "real_authors.csv").write_text("question,answer\nq,nan\nq,\n")
     with pytest.raises(InputError, match=r"configuration real_authors: row 1 has no value in column 'answer'"):
@@ -300,7 +300,7 @@ def test_writers_and_classes_of_pictures(tmp_path: Path) -> None:
         )
     options = {"sets": [{"source": str(tmp_path)}], "client_column": "writer", "clients": 2, "minimum": 1, "validation": 0}
     dataset = data.load(ImageData.model_validate(options), 7)
-    assert {s.client: {e.answer: e.image for e in s.train} for s in dataset.shards} == {
+    assert {s.client: {e.answer: e.image for e in examples(s)} for s in dataset.shards} == {
         "07": {"007": picture("p", 0), "07": picture("p", 1)},
         "None": {"NA": picture("p", 2)},
     }
@@ -312,7 +312,7 @@ def test_writers_and_classes_of_pictures(tmp_path: Path) -> None:
         tmp_path / "gaps" / "t.parquet", image=cells, label=pa.array([1.0, 0.0, None]), writer=pa.array([12.0, None, 12.0])
     )
     one = data.load(ImageData.model_validate(options | {"sets": [{"source": str(gaps)}], "clients": 1}), 7)
-    assert (one.shards[0].client, [e.answer for e in one.shards[0].train]) == ("12", ["1"])
+    assert (one.shards[0].client, [e.answer for e in examples(one.shards[0])]) == ("12", ["1"])
     assert one.label_sets["t"].labels == ("0", "1")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
-from small_tables import table
+from small_tables import examples, table
 
 from clients.data import loaders as data
 from clients.data.dataset import Dataset, Example, columns, fill
@@ -67,13 +67,13 @@ def test_every_way_of_writing_gives_the_same_rows(
     path.parent.mkdir()
     path.write_bytes(gzip.compress(text.encode(encoding)) if name.endswith(".gz") else text.encode(encoding))
     dataset = loaded(path.parent if folder and name == name.lower() else path, **options)
-    assert (dataset.manifest.clients, set(dataset.shards[0].train)) == (("a",), WANTED)
+    assert (dataset.manifest.clients, set(examples(dataset.shards[0]))) == (("a",), WANTED)
 
 
 def test_a_folder_of_two_dialects(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("who,text,label\na,1,x\n")
     (tmp_path / "b.tsv").write_text("who\ttext\tlabel\na\t2,3\ty\n")
-    assert {e.prompt for e in loaded(tmp_path).shards[0].train} == {"Text:1\nLabel:", "Text:2,3\nLabel:"}
+    assert {e.prompt for e in examples(loaded(tmp_path).shards[0])} == {"Text:1\nLabel:", "Text:2,3\nLabel:"}
 
 
 def test_what_a_readme_says_of_csv_files_holds_unless_the_scenario_says_otherwise(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_what_a_readme_says_of_csv_files_holds_unless_the_scenario_says_otherwis
     (tmp_path / "README.md").write_text(head)
     (tmp_path / "t.csv").write_text("who;text;label\na;NA;x\na;gone;x\na;2;y\n")
     dataset = loaded(tmp_path, config="main")
-    assert {e.prompt for e in dataset.shards[0].train} == {"Text:NA\nLabel:", "Text:2\nLabel:"}
+    assert {e.prompt for e in examples(dataset.shards[0])} == {"Text:NA\nLabel:", "Text:2\nLabel:"}
     (tmp_path / "t.csv").write_text("who|text|label\na|NA|x\na|2|y\n")
-    assert {e.prompt for e in loaded(tmp_path, config="main", delimiter="|").shards[0].train} == {
+    assert {e.prompt for e in examples(loaded(tmp_path, config="main", delimiter="|").shards[0])} == {
         "Text:NA\nLabel:",
         "Text:2\nLabel:",
     }
@@ -103,7 +103,7 @@ def test_the_other_families_read_dialects_too(tmp_path: Path, spec: Any) -> None
     given = {"source": str(tmp_path / "t.csv"), "delimiter": ";", "encoding": "latin-1", "columns": names}
     more = {"clients": 1, "minimum": 1, "validation": 0}
     dataset = data.load(spec.model_copy(update=given | more), 7)
-    assert {example.prompt for example in dataset.shards[0].train} == {"é", "x"}
+    assert {example.prompt for example in examples(dataset.shards[0])} == {"é", "x"}
 
 
 def test_a_dialect_of_what_is_no_text_file(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_columns_name_is_taken_literally(tmp_path: Path, kind: str) -> None:
         path.write_text("\n".join(",".join(line) for line in (NAMES, *(row.values() for row in rows))))
     prompt = "{user.name}|{{}}{my text}|{a[0]}|{a.b[c].d}|{0}|{né} {lábel.x}"
     dataset = loaded(path, prompt=prompt, client_column="user.name", clients=2)
-    assert dataset.shard("x 0").train == (Example("x 0|{}x 1|x 2|x 3|x 4|x 5 ", "x 6"),)
+    assert examples(dataset.shard("x 0")) == (Example("x 0|{}x 1|x 2|x 3|x 4|x 5 ", "x 6"),)
     assert columns(prompt) == NAMES
 
 
@@ -211,5 +211,5 @@ def test_reading_goes_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = io.StringIO("who,text,label\n" + "".join(",".join(row) + "\n" for row in rows)).getvalue()
     (tmp_path / "t.csv").write_text(text)
     dataset = loaded(tmp_path / "t.csv")
-    assert {e.prompt for e in dataset.shards[0].train} == {"Text:1\nLabel:", "Text:5\nLabel:"}
+    assert {e.prompt for e in examples(dataset.shards[0])} == {"Text:1\nLabel:", "Text:5\nLabel:"}
     assert dataset.notes[0] == "3 of 5 rows have no value in column 'text'; they are left out."

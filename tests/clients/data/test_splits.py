@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tables import table
+from small_tables import examples, table
 from test_images import picture
 
 from clients.data import loaders as data
@@ -38,7 +38,7 @@ SPLITS = {
 def texts(source: Path | str, **options: Any) -> set[str]:
     options = {"clients": 1, "public_clients": 0, "validation": 0, "labels": False} | options
     dataset = data.load(table(source, **options), 7)
-    return {example.prompt[5:-7] for shard in dataset.shards for example in shard.train}
+    return {example.prompt[5:-7] for shard in dataset.shards for example in examples(shard)}
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -69,7 +69,7 @@ def test_a_split_of_pictures_in_one_file(tmp_path: Path) -> None:
     options = {"clients": 1, "minimum": 1, "maximum": 20, "validation": 0}
     one = {"source": str(tmp_path / "t.parquet"), "split": "train[2:6]"}
     dataset = data.load(ImageData.model_validate(options | {"sets": [one]}), 7)
-    assert {example.image for example in dataset.shards[0].train} == {picture("p", row) for row in range(2, 6)}
+    assert {example.image for example in examples(dataset.shards[0])} == {picture("p", row) for row in range(2, 6)}
     with pytest.raises(InputError, match=r"data\.sets: t: cannot open .*t\.parquet, split test: Unknown split"):
         data.load(ImageData.model_validate(options | {"sets": [one | {"split": "test"}]}), 7)
 
@@ -186,7 +186,7 @@ def test_classes_called_train_and_test(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(picture("p", row))
     options = {"sets": [{"source": str(tmp_path)}], "clients": 1, "minimum": 1, "maximum": 9, "validation": 0}
     dataset = data.load(ImageData.model_validate(options), 7)
-    assert {example.image: example.answer for example in dataset.shards[0].train} == {
+    assert {example.image: example.answer for example in examples(dataset.shards[0])} == {
         picture("p", 0): "train",
         picture("p", 1): "train",
         picture("p", 2): "bus",
@@ -202,7 +202,7 @@ def test_pictures_in_folders_of_splits(tmp_path: Path) -> None:
     options = {"clients": 1, "minimum": 1, "maximum": 9, "validation": 0}
     for split, rows in (("train", {0, 1}), ("test", {2}), ("train[:1]+test", {0, 2})):
         dataset = data.load(ImageData.model_validate(options | {"sets": [{"source": str(tmp_path), "split": split}]}), 7)
-        assert {example.image for example in dataset.shards[0].train} == {picture("p", row) for row in rows}
+        assert {example.image for example in examples(dataset.shards[0])} == {picture("p", row) for row in rows}
     assert len(dataset.notes) == 1
     one = data.load(ImageData.model_validate(options | {"sets": [{"source": str(tmp_path)}]}), 7)
     assert any(
