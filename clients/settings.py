@@ -15,6 +15,9 @@ RESNET_18 = "resnet-18"
 EMBEDDED_BASES = (TINY_GPT2, TINY_CLIP, RESNET_18)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="0 to 4294967295, which every library takes")]
+
+
 class TinyGPT2(Strict):
     """Size and pretraining of the embedded language model."""
 
@@ -26,7 +29,7 @@ class TinyGPT2(Strict):
     steps: int = Field(450, ge=1, description="pretraining steps on the public part")
     batch: int = Field(16, ge=1)
     lr: float = Field(3e-3, gt=0)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "TinyGPT2":
@@ -45,7 +48,7 @@ class TinyCLIP(Strict):
     steps: int = Field(300, ge=1, description="pretraining steps on the public part")
     batch: int = Field(64, ge=2)
     lr: float = Field(1e-3, gt=0)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "TinyCLIP":
@@ -63,7 +66,7 @@ class TinyResNet(Strict):
     steps: int = Field(300, ge=1, description="pretraining steps on the public part")
     batch: int = Field(64, ge=2)
     lr: float = Field(1e-3, gt=0)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _as_many_widths(self) -> "TinyResNet":
@@ -89,7 +92,7 @@ class LoraSpec(Strict):
     targets: tuple[str, ...] | None = Field(
         None, description="names of the linear layers that get an adapter, as in [q_proj, v_proj]; default all but the head"
     )
-    seed: int = Field(0, ge=0, description="of the adapters' first values, which are part of the base model")
+    seed: Seed = Field(0, description="of the adapters' first values, which are part of the base model")
 
 
 class ModelSpec(Strict):
@@ -140,6 +143,6 @@ class Settings(Strict):
     data: DataSpec = Field(default_factory=FictionData)
     model: ModelSpec = Field(default_factory=ModelSpec)
     tuning: TuningSpec = Field(default_factory=TuningSpec)
-    seed: int = Field(7, ge=0)
+    seed: Seed = 7
     device: Literal["cpu", "cuda"] = "cpu"
     population: Population | None = Field(None, description="as it was written down; none: inferred from the data")

@@ -3,7 +3,7 @@
 import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from clients.data import telling
 from clients.data.findings import Findings, by_client
@@ -142,19 +142,23 @@ def split_template(template: str) -> tuple[str, str]:
 
 def columns(template: str) -> list[str]:
     """Names of the columns in a template, the answer's last."""
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    return [name for _, name in _pieces(template) if name]
 
 
 def fill(template: str, row: dict[str, object]) -> Example:
-    """The example that a template makes of a row.
+    """The example that a template makes of a row; a name in braces is a column's, dots and brackets in it included.
 
     Raises:
-        InputError: the template names a column that the row does not have, or formats its value as it cannot be.
+        InputError: the template names a column that the row does not have.
     """
     prompt, answer = split_template(template)
     try:
-        return Example(prompt.format_map(row), str(row[answer]))
+        return Example("".join(f"{text}{row[name] if name else ''}" for text, name in _pieces(prompt)), str(row[answer]))
     except KeyError as error:
         raise InputError(f"data.prompt: there is no column {error}; the columns are {', '.join(row)}") from error
-    except ValueError as error:  # as of {score:.2f}, where a CSV or JSON file's values are texts
-        raise InputError(f"data.prompt: {error}; values of CSV and JSON files are texts") from error
+
+
+@lru_cache
+def _pieces(template: str) -> tuple[tuple[str, str | None], ...]:
+    """Each text of a template with the name of the column that follows it; the last text may have none."""
+    return tuple((text, name) for text, name, _, _ in string.Formatter().parse(template))

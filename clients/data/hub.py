@@ -7,114 +7,94 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from clients.data import text_files
+from clients.data import folders, splits, text_files
+from clients.data.folders import Folder
+from clients.data.text_files import Dialect, Texts
 from clients.errors import InputError
-from clients.exact import digest
 
-FILE_KINDS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 EMBEDDED = ("microblog", "forum", "digits")  # modules beside this one whose rows(config) makes the table
 
 
-def open_table(source: str, config: str | None, split: str, columns: list[str]):  # type: ignore[no-untyped-def]
-    """One split as a ``datasets.Dataset``; an embedded table has the split ``train`` only.
+def open_table(source: str, config: str | None, split: str, columns: list[str]) -> tuple[Any, list[str]]:
+    """One split as a ``datasets.Dataset``, and notes; an embedded table has the split ``train`` only.
 
     Raises:
         InputError: nothing there, not readable, or a column is missing.
     """
     with _explained(source, config, split):
+        folder = None if source in EMBEDDED else folders.folder_of(source, config)
         try:
-            table = _opened(source, config, split)
+            table = _opened(source, config, split, folder, columns)
         except Exception:
-            if (table := _with_empty_files(source, config, split)) is None:
+            if folder is None or (table := _with_empty_files(folder, split)) is None:
                 raise
+        notes = folder.notes(split) if folder is not None else []
     _check(source, columns, table.column_names)
-    return table
+    return table, notes
 
 
-def open_texts(source: str, config: str | None, split: str, columns: list[str]) -> pa.Table:
-    """The columns of one split in Arrow. Values of local CSV and JSON files are texts, each as it is written.
+def open_texts(source: str, config: str | None, split: str, columns: list[str], dialect: Dialect | None = None) -> Texts:
+    """The columns of one split as texts. Values of local CSV and JSON files are what is written.
+
+    Args:
+        dialect: how text files are written, where the scenario says it.
 
     Raises:
-        InputError: as ``open_table``.
+        InputError: as ``open_table``; or the dialect says something about a source that it cannot be said of.
     """
+    written = dialect or Dialect()
     with _explained(source, config, split):
-        read = _read_texts(source, config, split, columns)
-    if read is None:
-        return open_table(source, config, split, columns).select_columns(columns).with_format("arrow")[:]
-    table, names = read
-    _check(source, columns, names)
-    return table.select(columns)
+        folder = None if source in EMBEDDED else folders.folder_of(source, config)
+        kind = folder.kind if folder is not None else None
+        _check_dialect(source, kind, written)
+        if folder is not None and kind is not None:
+            more = written, folder.options, folder.classes
+            found = folders.rows(folder, split, lambda files: text_files.read(kind, files, columns, *more))
+        else:
+            table = _opened(source, config, split, folder, columns)
+            used = table.select_columns([name for name in columns if name in table.column_names]).with_format("arrow")[:]
+            classes = folders.classes_of(table.features)
+            found = Texts(text_files.typed(used, classes), table.column_names, classes, [])
+        notes = folder.notes(split) if folder is not None else []
+    _check(source, columns, found.names)
+    return found._replace(table=found.table.select(columns), notes=notes)
 
 
-def _opened(source: str, config: str | None, split: str):  # type: ignore[no-untyped-def]
+def _opened(source: str, config: str | None, split: str, folder: Folder | None, columns: list[str]):  # type: ignore[no-untyped-def]
     import datasets
 
-    path = Path(source).expanduser()
     if source in EMBEDDED:
         return _embedded(source, config, split)
-    if path.is_file():
-        if path.suffix not in FILE_KINDS:
-            raise InputError(f"data.source: {source} is not one of {', '.join(FILE_KINDS)}")
-        return datasets.load_dataset(FILE_KINDS[path.suffix], data_files=str(path), split="train")
-    if path.is_dir():
-        return datasets.load_dataset(str(path), config, split=split, cache_dir=_cache_of(path))
-    if source.startswith((".", "/", "~")) or path.suffix in FILE_KINDS or source.count("/") > 1:
-        raise InputError(f"data.source: there is no file or folder {source}")
-    return datasets.load_dataset(source, config, split=split)
+    if folder is None:
+        return datasets.load_dataset(source, config, split=split)
+    if folder.builder is None:
+        return datasets.load_dataset(folder.kind, data_files=str(folder.files[0]), split=split)
+    if (listed := folders.listed_pictures(folder, split, columns)) is not None:
+        return datasets.Dataset(listed)
+    folder.builder.download_and_prepare(verification_mode="no_checks")
+    return folder.builder.as_dataset(split=split)
 
 
-def _read_texts(source: str, config: str | None, split: str, columns: list[str]) -> tuple[pa.Table, list[str]] | None:
-    """What local CSV or JSON files hold, and the names of all columns; None where the source is something else."""
-    path = Path(source).expanduser()
-    if source in EMBEDDED or not path.exists():
-        return None
-    kind, files, options = (FILE_KINDS.get(path.suffix), [path], {}) if path.is_file() else _files(path, config, split)
-    if kind == "csv":
-        return text_files.read_csv(files, columns, options)
-    if kind == "json":
-        return text_files.read_json(files, columns)
-    return None
-
-
-def _files(folder: Path, config: str | None, split: str) -> tuple[str | None, list[Path], dict[str, Any]]:
-    """Kind, files of a split and reading options of a folder in hub layout.
-
-    No kind where types are declared, or where the files are such as only the library reads.
-    """
-    from datasets.packaged_modules.csv.csv import Csv
-    from datasets.packaged_modules.json.json import Json
-
-    builder, files = _split_of(folder, config, split)
-    plain = all(file.is_file() and file.suffix in (".csv", ".tsv", ".json", ".jsonl", ".ndjson") for file in files)
-    if not files or not plain or builder.info.features is not None:
-        return None, [], {}
-    if isinstance(builder, Csv):
-        return "csv", files, builder.config.pd_read_csv_kwargs
-    return ("json", files, {}) if isinstance(builder, Json) and builder.config.field is None else (None, [], {})
-
-
-def _with_empty_files(source: str, config: str | None, split: str):  # type: ignore[no-untyped-def]
-    """A table of local parquet files of which some hold no row, which the library refuses; None of any others."""
+def _with_empty_files(folder: Folder, split: str):  # type: ignore[no-untyped-def]
+    """A table of parquet files of which some hold no row, which the library refuses; None of any others."""
     import datasets
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(source).expanduser()
-    files = [path] if path.is_file() else _split_of(path, config, split)[1] if path.is_dir() else []
-    if not all(file.suffix == ".parquet" and file.is_file() for file in files):
-        return None
-    if all(pq.read_metadata(file).num_rows for file in files):
+    files = folder.splits.get(split, [])
+    if folder.kind != "parquet" or all(pq.read_metadata(file).num_rows for file in files):
         return None
     return datasets.Dataset(pa.concat_tables(pq.read_table(file, partitioning=None) for file in files))
 
 
-def _split_of(folder: Path, config: str | None, split: str) -> tuple[Any, list[Path]]:
-    """The library's reader of a folder in hub layout, and the files of a split, as its README or its names say."""
-    import datasets
+def _check_dialect(source: str, kind: str | None, dialect: Dialect) -> None:
+    for key, value in dialect._asdict().items():
+        if value is not None and kind != "csv" and not (key == "encoding" and kind == "json"):
+            raise InputError(f"data.{key}: it says how local {_said_of(key)} files are written, and {source} has none")
 
-    builder = datasets.load_dataset_builder(str(folder), config, cache_dir=_cache_of(folder))
-    return builder, [Path(file) for file in (builder.config.data_files or {}).get(split, [])]
+
+def _said_of(key: str) -> str:
+    return "CSV and JSON" if key == "encoding" else "CSV"
 
 
 @contextmanager
@@ -138,32 +118,36 @@ def _explained(source: str, config: str | None, split: str) -> Iterator[None]:
             ) from error
         where = f"{source}" + (f", configuration {config}" if config else "") + f", split {split}"
         hint = " (no such folder here, and the hub was not reached)" if not os.path.exists(path) else ""
-        raise InputError(
-            f"data.source: cannot open {where}{hint}: {(str(error).strip() or repr(error)).splitlines()[0]}"
-        ) from error
+        raise InputError(f"data.source: cannot open {where}{hint}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong, or of what the library's "error while generating the dataset" was caused by."""
+    from datasets.exceptions import DatasetGenerationError
+
+    while isinstance(error, DatasetGenerationError) and error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _check(source: str, columns: list[str], names: list[str]) -> None:
     missing = [column for column in columns if column not in names]
     if missing:
-        raise InputError(f"data: {source} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(names)}")
-
-
-def _cache_of(folder: Path) -> str:
-    """A cache for this folder as it is now: the library's own takes two folders of one name and README for the same."""
-    import datasets
-
-    files = sorted(path for path in folder.resolve().rglob("*") if path.is_file())
-    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / f"unmerge-{digest.of_json(stats)[:24]}")
+        shown = ", ".join(name if name == name.strip() else repr(name) for name in names)
+        mark = next((mark for mark in ";\t|," if len(names) == 1 and mark in names[0]), None)
+        hint = f"; is data.delimiter {mark!r}?" if mark else ""
+        raise InputError(f"data: {source} has no column {', '.join(map(repr, missing))}; its columns are {shown}{hint}")
 
 
 def _embedded(source: str, config: str | None, split: str):  # type: ignore[no-untyped-def]
     import datasets
 
-    if split != "train":
-        raise InputError(f"data.split: {source} has no split {split!r}, only 'train'")
-    return datasets.Dataset.from_list(importlib.import_module(f"clients.data.{source}").rows(config))
+    table = datasets.Dataset.from_list(importlib.import_module(f"clients.data.{source}").rows(config))
+    try:
+        parts = splits.parts(split, {"train": len(table)})
+    except ValueError as error:
+        raise InputError(f"data.split: {source} has no split {split!r}, only 'train'") from error
+    return table.select([row for part in parts for row in range(part.start, part.stop)]) if split != "train" else table
 
 
 def _script(path: Path, error: Exception) -> str:

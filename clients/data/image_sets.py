@@ -14,9 +14,11 @@ from PIL import Image
 
 from clients.data import digits
 from clients.data.dataset import LabelSet
+from clients.data.folders import classes_of
 from clients.data.hub import open_table
 from clients.data.population import Population
 from clients.data.specs import ImageSet
+from clients.data.text_files import typed
 from clients.errors import InputError
 
 CAPTION = "a photo of a {label}."
@@ -39,6 +41,8 @@ class Opened(NamedTuple):
         answers: class of each row, None where it has none.
         labels: all classes.
         inferred: whether the classes follow from the rows; else the column says them.
+        owners: whose each row is, None where nobody is named; empty where no column is asked for.
+        notes: lines for the user on what was read.
     """
 
     set: ImageSet
@@ -46,6 +50,8 @@ class Opened(NamedTuple):
     answers: list[str | None]
     labels: tuple[str, ...]
     inferred: bool
+    owners: list[str | None]
+    notes: list[str]
 
 
 @contextmanager
@@ -70,10 +76,12 @@ def check_labels(one: Opened) -> None:
 def open_set(chosen: ImageSet, client_column: str | None) -> Opened:
     """The set, no picture read yet; InputError where a column is missing or of another kind."""
     used = list(dict.fromkeys([chosen.image, chosen.label, *([client_column] if client_column else [])]))
-    table = open_table(chosen.source, chosen.config, chosen.split, used).select_columns(used)
+    found, notes = open_table(chosen.source, chosen.config, chosen.split, used)
+    table = found.select_columns(used)
     answers, labels = _classes(table, chosen.label)
-    inferred = type(table.features[chosen.label]).__name__ != "ClassLabel"
-    return Opened(chosen, _undecoded(table, chosen.image), answers, labels, inferred)
+    inferred = chosen.label not in classes_of(table.features)
+    owners = [owner or None for owner in _texts(table, client_column)] if client_column else []
+    return Opened(chosen, _undecoded(table, chosen.image), answers, labels, inferred, owners, notes)
 
 
 def _undecoded(table: Any, column: str) -> Any:
@@ -90,21 +98,29 @@ def _undecoded(table: Any, column: str) -> Any:
 
 def _classes(table: Any, column: str) -> tuple[list[str | None], tuple[str, ...]]:
     """The class of each row, and all classes: in the column's own order where it has one, else sorted."""
-    import datasets
-
     feature = table.features[column]
-    values = table.select_columns([column])[:][column]
-    if isinstance(feature, datasets.ClassLabel):
-        names = [_words(name) for name in feature.names]
-        known = [None if value is None or value < 0 else names[value] for value in values]
-        return known, tuple(dict.fromkeys(names))
     kind = getattr(feature, "dtype", str(feature))
-    if kind not in ("string", "large_string") and not kind.startswith(("int", "uint")):
+    text = kind in ("string", "large_string")
+    if not text and not kind.startswith(("int", "uint", "float")):
         raise InputError(f"column {column!r} is of type {kind}; labels are needed, as text, whole numbers or a ClassLabel")
-    found = sorted({value for value in values if value is not None})
-    return [None if value is None else _words(str(value)) for value in values], tuple(
-        dict.fromkeys(_words(str(value)) for value in found)
-    )
+    values = [value or None for value in _texts(table, column)]
+    found = {value for value in values if value is not None}
+    whole = all(value.removeprefix("-").isdigit() for value in found)
+    if kind.startswith("float") and not whole:  # a column of whole numbers with gaps may have become one of floats
+        raise InputError(f"column {column!r} is of type {kind}; labels are needed, as text, whole numbers or a ClassLabel")
+    names = classes_of(table.features).get(column) or sorted(found, key=lambda name: (int(name) if whole else 0, name))
+    answers = [None if value is None else _words(value) for value in values]
+    return answers, tuple(dict.fromkeys(map(_words, names)))
+
+
+def _texts(table: Any, column: str) -> list[str | None]:
+    """The cells of a column as texts; InputError where one cannot be."""
+    cells = table.select_columns([column])
+    try:
+        found: list[str | None] = typed(cells.with_format("arrow")[:], classes_of(cells.features))[column].to_pylist()
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return found
 
 
 def _words(name: str) -> str:

@@ -21,6 +21,7 @@ from clients.data.image_sets import Opened, check_labels, decodes, label_set, na
 from clients.data.population import Population
 from clients.data.shards import SIDES
 from clients.data.specs import ImageData, Partitioner
+from clients.data.texts import near_twins
 from clients.errors import InputError
 
 T = TypeVar("T")
@@ -135,9 +136,8 @@ def _telling(one: Opened, order: Sequence[_Part], kept: Sequence[_Part]) -> list
 def _by_column(one: Opened, spec: ImageData) -> list[_Part]:
     """One part per client that the column names, the ones with most pictures first, ties by name."""
     assert spec.client_column is not None
-    owners = one.table.select_columns([spec.client_column])[:][spec.client_column]
-    usable = [row for row, owner in enumerate(owners) if owner is not None and one.answers[row] is not None]
-    dealt = by_column([owners[row] for row in usable])
+    usable = [row for row, owner in enumerate(one.owners) if owner is not None and one.answers[row] is not None]
+    dealt = by_column([one.owners[row] for row in usable])
     before = f"{one.set.name}-" if len(spec.sets) > 1 else ""
     parts = [_Part(before + owner, one.set.name, [usable[i] for i in mine]) for owner, mine in dealt.items()]
     return sorted(parts, key=lambda part: (-len(part.rows), part.client))
@@ -196,7 +196,12 @@ def _drawn(one: Opened, part: _Part, maximum: int, seed: int) -> list[Example]:
 
 def _left_out(one: Opened, small: int, parts: int, spec: ImageData) -> list[str]:
     name, unknown = one.set.name, one.answers.count(None)
-    notes = [f"{name}: {unknown:,} of {len(one.answers):,} images have no label and are left out."] if unknown else []
+    notes = [f"{name}: {note}" for note in (*one.notes, *near_twins(one.labels))]
+    if unknown:
+        notes.append(f"{name}: {unknown:,} of {len(one.answers):,} images have no label and are left out.")
+    if nobody := sum(owner is None and answer is not None for owner, answer in zip(one.owners, one.answers, strict=False)):
+        value = f"value in column {spec.client_column!r}"
+        notes.append(f"{name}: {nobody:,} of {len(one.answers):,} images have no {value} and are left out.")
     if small:
         notes.append(f"{name}: {small} of {parts} clients have fewer than data.minimum = {spec.minimum} images.")
     return notes

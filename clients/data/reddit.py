@@ -33,7 +33,7 @@ def load(spec: RedditData, seed: int, known: Population | None = None) -> Datase
     """
     if columns(spec.prompt)[-1] != SUBREDDIT:
         raise InputError(f"data.prompt: the last column is the label, {{{SUBREDDIT}}}, not {{{columns(spec.prompt)[-1]}}}")
-    table, notes = read(spec, [*columns(spec.prompt), AUTHOR, BODY])
+    table, _, _, notes = read(spec, [*columns(spec.prompt), BODY], [AUTHOR, SUBREDDIT])
     bodies = table[BODY].to_pylist()
     rows = [row for row, body in enumerate(bodies) if body.strip() and body.strip() not in GONE]
     if len(rows) < len(bodies):

@@ -4,6 +4,7 @@ The hub's ``stanfordnlp/sentiment140``, a folder in its layout, or the embedded 
 negative and 4 positive; 2, neutral, occurs in the split ``test`` only and is left out. A tweet is used as it is written.
 """
 
+from clients.data.cells import text_of
 from clients.data.dataset import Dataset, columns, split_template
 from clients.data.population import Population
 from clients.data.specs import Sent140Data
@@ -22,8 +23,8 @@ def load(spec: Sent140Data, seed: int, known: Population | None = None) -> Datas
         InputError: source or column missing, or a sentiment that is not 0, 2 or 4.
     """
     answer = split_template(spec.prompt)[1]
-    table, notes = read(spec, [*columns(spec.prompt), USER])
-    values = [str(value) for value in table[answer].to_pylist()]
+    table, _, _, notes = read(spec, columns(spec.prompt), [answer, USER])
+    values = [text_of(value) for value in table[answer].to_pylist()]
     unknown = sorted(set(values) - {*NAMES, NEUTRAL})
     if unknown:
         raise InputError(

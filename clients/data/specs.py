@@ -1,6 +1,7 @@
 """The ``data`` section of a scenario: one class per family, checked by pydantic."""
 
 import string
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,9 +22,16 @@ from clients.strict import Strict
 
 def _check_template(template: str) -> str:
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        pieces = [(name, spec or how) for _, name, spec, how in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise ValueError(f"not a template: {error}") from error
+    fields = [name for name, _ in pieces]
+    for name, formatted in pieces:
+        if formatted:
+            raise ValueError(
+                f"not a template: in braces a prompt template has a column's name alone, which has neither ':' nor '!'; "
+                f"values are used as they are written, so give {{{name}}}"
+            )
     if len(fields) < 2 or not all(fields) or not template.endswith("{" + fields[-1] + "}"):
         raise ValueError(
             "a prompt template names at least two columns in braces and ends with the answer's, "
@@ -33,6 +41,27 @@ def _check_template(template: str) -> str:
 
 
 Template = Annotated[str, AfterValidator(_check_template)]
+
+
+def _text(value: Any) -> Any:
+    """A key that stands for what is in a table, as YAML may have read it."""
+    if isinstance(value, bool):
+        words = "yes, on and true" if value else "no, off and false"
+        raise ValueError(f"YAML reads {words} as one truth value; write in quotes what stands in the table")
+    if isinstance(value, float | date) or value is None:
+        raise ValueError(f"YAML reads {value} as {type(value).__name__}; write in quotes what stands in the table")
+    return str(value) if isinstance(value, int) else value
+
+
+def _texts(value: Any) -> Any:
+    """The same of each item of a list, or each key and value of a mapping."""
+    if isinstance(value, list | tuple):
+        return [_text(each) for each in value]
+    return {_text(key): _text(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Column = Annotated[str | None, BeforeValidator(lambda value: value if value is None else _text(value))]
 
 
 class FictionData(Strict):
@@ -106,19 +135,56 @@ class Dealt(Strict):
         return self
 
 
-class TableData(Dealt):
-    """Any table: a hub id, a folder in hub layout, or a CSV, JSONL or parquet file."""
+def _delimiter(value: str) -> str:
+    made = {"\\t": "\t", "tab": "\t"}.get(value, value)
+    if len(made) != 1 or made in '"\r\n':
+        raise ValueError("one character, as ';' or '|', or tab")
+    return made
+
+
+def _encoding(value: str) -> str:
+    try:
+        "a".encode(value)
+    except LookupError as error:
+        raise ValueError("no encoding that Python knows; take utf-8, utf-16, cp1252, latin-1, ...") from error
+    return value
+
+
+def _differ(columns: tuple[str, ...]) -> tuple[str, ...]:
+    if not columns or len(set(columns)) < len(columns):
+        raise ValueError("a name for each column of the file, in order, each once")
+    return columns
+
+
+class Written(Dealt):
+    """What all families of texts share in how local text files are written."""
+
+    delimiter: Annotated[str, AfterValidator(_delimiter)] | None = Field(
+        None, description="between the cells of CSV files, as ';'; default a comma, in .tsv a tab"
+    )
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+        None, description="of CSV and JSON files, as cp1252; default utf-8"
+    )
+    columns: Annotated[tuple[Text, ...], AfterValidator(_differ)] | None = Field(
+        None, description="names of all columns of CSV files that have no header"
+    )
+
+
+class TableData(Written):
+    """Any table: a hub id, a folder of files or in hub layout, or a CSV, JSON or parquet file."""
 
     family: Literal["table"] = "table"
-    source: str = Field(description="hub id, folder, or .csv/.jsonl/.json/.parquet file")
+    source: str = Field(description="hub id, folder, or .csv/.tsv/.jsonl/.json file (or .gz of these), or .parquet file")
     config: str | None = Field(None, description="configuration of a hub data set or folder")
     split: str = Field("train", description="split to read")
     prompt: Template = Field(description="columns in braces; the last one is the answer or label")
-    labels: bool | list[str] = Field(
+    labels: Annotated[bool | list[str], BeforeValidator(_texts)] = Field(
         True, description="true: rank all label texts that occur; a list: rank these; false: the answer is free text"
     )
-    label_names: dict[str, str] = Field({}, description="label value to label text, as in {'0': negative, '4': positive}")
-    client_column: str | None = Field(None, description="column that says whose row it is")
+    label_names: Annotated[dict[str, str], BeforeValidator(_texts)] = Field(
+        {}, description="label value to label text, as in {0: negative, 4: positive}"
+    )
+    client_column: Column = Field(None, description="column that says whose row it is")
     partitioner: Partitioner | None = Field(None, description="how to deal rows where no column says it")
 
     @model_validator(mode="after")
@@ -128,7 +194,7 @@ class TableData(Dealt):
         return self
 
 
-class Sent140Data(Dealt):
+class Sent140Data(Written):
     """Sent140: tweets with their sentiment, users as clients. ``source: microblog`` is the embedded stand-in."""
 
     family: Literal["sent140"] = "sent140"
@@ -139,14 +205,14 @@ class Sent140Data(Dealt):
     clients: int = Field(500, ge=1, le=100_000, description="users with most tweets")
 
 
-class RedditData(Dealt):
+class RedditData(Written):
     """Reddit: comments with their subreddit, authors as clients. ``source: forum`` is the embedded stand-in."""
 
     family: Literal["reddit"] = "reddit"
     source: str = Field(description="hub id, folder or file with author, subreddit and body; or forum")
     config: str | None = Field(None, description="configuration of a hub data set or folder")
     split: str = "train"
-    subreddits: Annotated[int, Field(ge=2)] | list[str] = Field(
+    subreddits: Annotated[Annotated[int, Field(ge=2)] | list[str], BeforeValidator(_texts)] = Field(
         20, description="the subreddits that are labels, or how many of the most frequent ones"
     )
     bots: bool = Field(False, description="keep authors whose names are those of bots or deleted accounts")
@@ -157,16 +223,16 @@ class RedditData(Dealt):
     clients: int = Field(500, ge=1, le=100_000, description="authors with most comments")
 
 
-class StackOverflowData(Dealt):
+class StackOverflowData(Written):
     """Stack Overflow: posts with a single tag of a list, users as clients."""
 
     family: Literal["stackoverflow"] = "stackoverflow"
     source: str = Field("mikex86/stackoverflow-posts", description="hub id, folder or file")
     config: str | None = Field(None, description="configuration of a hub data set or folder")
     split: str = "train"
-    user_column: str = "OwnerUserId"
-    tags_column: str = Field("Tags", description="a list of tags, or one text as in '<python><list>' or 'python list'")
-    tags: Annotated[int, Field(ge=2)] | list[str] = Field(
+    user_column: Text = "OwnerUserId"
+    tags_column: Text = Field("Tags", description="a list of tags, or one text as in '<python><list>' or 'python list'")
+    tags: Annotated[Annotated[int, Field(ge=2)] | list[str], BeforeValidator(_texts)] = Field(
         10, description="the tags that are labels, or how many of the most frequent ones"
     )
     prompt: Template = Field("Post:{Body}\nTag:{tag}", description="columns; the last one is the label, tag")
@@ -179,8 +245,8 @@ class ImageSet(Strict):
     source: str = Field(description="hub id, folder or file; or digits, the embedded one")
     config: str | None = Field(None, description="configuration of a hub data set or folder")
     split: str = Field("train", description="split to read, or several as in train+test")
-    image: str = Field("image", description="column of pictures")
-    label: str = Field("label", description="column of class names, or of numbers with names")
+    image: Text = Field("image", description="column of pictures")
+    label: Text = Field("label", description="column of class names, or of numbers with names")
     caption: str | None = Field(
         None, description="class prompt for CLIP's text encoder, as in 'a photo of a {label}.'; default the set's own"
     )
@@ -212,7 +278,7 @@ class ImageData(Dealt):
         min_length=1,
         description="image data sets; clients are allotted to them evenly, as far as each has images",
     )
-    client_column: str | None = Field(None, description="column that says whose image it is, as writer")
+    client_column: Column = Field(None, description="column that says whose image it is, as writer")
     partitioner: Partitioner | None = Field(
         None, description="how to deal images where no column says it: default iid (CLIP i); label_subsets is CLIP (ii)"
     )

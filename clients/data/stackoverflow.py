@@ -33,7 +33,7 @@ def load(spec: StackOverflowData, seed: int, known: Population | None = None) ->
     *used, answer = columns(spec.prompt)
     if answer != TAG:
         raise InputError(f"data.prompt: the last column is the label, {{{TAG}}}, not {{{answer}}}")
-    table, notes = read(spec, [*used, spec.user_column, spec.tags_column])
+    table, _, _, notes = read(spec, [*used, spec.tags_column], [spec.user_column])
     tags = [_tags(value) for value in table[spec.tags_column].to_pylist()]
     single = [row for row, mine in enumerate(tags) if len(mine) == 1]
     notes.append(f"{len(single)} of {len(tags)} posts have exactly one tag.")

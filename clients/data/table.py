@@ -1,5 +1,8 @@
 """Any table: rows are dealt to clients by a column or by a flwr-datasets partitioner."""
 
+from collections.abc import Sequence
+
+from clients.data.cells import text_of
 from clients.data.dataset import Dataset, columns, split_template
 from clients.data.population import Population
 from clients.data.specs import TableData
@@ -8,36 +11,55 @@ from clients.errors import InputError
 
 
 def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset:
-    """Clients named by the client column, or ``u0, u1, ...`` by a partitioner, the ones with most rows first."""
+    """Clients named by the client column, or ``u0, u1, ...`` by a partitioner, the ones with most rows first.
+
+    A column of classes gives their names, and all of them are labels, in its order; else the labels are what occurs, sorted.
+    """
     answer = split_template(spec.prompt)[1]
-    table, notes = read(spec, columns(spec.prompt) + ([spec.client_column] if spec.client_column else []))
-    answers = _named([str(value) for value in table[answer].to_pylist()], spec, answer, strict=known is None)
-    labels = _labels(sorted(set(answers)), spec, answer) if known is None else []
+    table, _, classed, notes = read(
+        spec, columns(spec.prompt), [answer, *([spec.client_column] if spec.client_column else [])]
+    )
+    classes = classed.get(answer, ())
+    values = [text_of(value) for value in table[answer].to_pylist()]
+    texts = _texts(spec, classes)
+    if known is not None:
+        texts = _lost_names(values, classes, known) | texts
+    elif unknown := sorted(set(values) - set(texts)) if texts else []:
+        raise InputError(f"data.label_names: no text for the label {unknown[0]!r} of column {answer!r}")
+    answers = [texts.get(value, value) for value in values]
+    names = [texts.get(name, name) for name in classes]
+    labels = _labels(answers, names, spec, answer, notes) if known is None else []
     owners = table[spec.client_column].to_pylist() if spec.client_column else None
-    rows = Rows(with_column(table, answer, answers), owners, labels, spec.labels is True, notes)
+    rows = Rows(with_column(table, answer, answers), owners, labels, spec.labels is True and not classes, notes)
     return dataset_of(rows, spec, seed, known)
 
 
-def _named(answers: list[str], spec: TableData, answer: str, strict: bool) -> list[str]:
-    """Answers replaced by their texts; a value without a text is an error once texts are given, or stays as it is."""
-    if not spec.label_names:
-        return answers
-    unknown = sorted(set(answers) - set(spec.label_names))
-    if unknown and strict:
-        raise InputError(f"data.label_names: no text for the label {unknown[0]!r} of column {answer!r}")
-    return [spec.label_names.get(value, value) for value in answers]
+def _texts(spec: TableData, classes: Sequence[str]) -> dict[str, str]:
+    """Value to label text, as ``label_names`` has it, which may call a class by its number too."""
+    named = {name: spec.label_names.get(str(number)) for number, name in enumerate(classes)}
+    return {name: text for name, text in named.items() if text is not None} | spec.label_names
 
 
-def _labels(found: list[str], spec: TableData, answer: str) -> list[str]:
+def _lost_names(values: Sequence[str], classes: Sequence[str], known: Population) -> dict[str, str]:
+    """Class number to label where a table was rewritten by a tool that knows nothing of classes and left their numbers."""
+    labels = known.label_sets[""].labels if "" in known.label_sets else ()
+    if classes or not all(map(str.isdigit, values)) or any(map(str.isdigit, labels)):
+        return {}
+    return {str(number): label for number, label in enumerate(labels)}
+
+
+def _labels(answers: Sequence[str], classes: Sequence[str], spec: TableData, answer: str, notes: Sequence[str]) -> list[str]:
     if spec.labels is False:
         return []
+    found = sorted(set(answers))
     if spec.labels is True:
-        if len(found) < 2 or len(found) > 200:
+        kept = list(dict.fromkeys(classes)) or found
+        if len(kept) < 2 or len(kept) > 200:
             raise InputError(
-                f"data.labels: column {answer!r} holds {len(found)} different values; ranking needs 2 to 200. "
-                "Set data.labels: false if it is free text"
+                f"data.labels: column {answer!r} holds {len(kept)} different values; ranking needs 2 to 200. "
+                "Set data.labels: false if it is free text" + "".join(f". {note}" for note in notes).removesuffix(".")
             )
-        return found
+        return kept
     outside = sorted(set(found) - set(spec.labels))
     if outside:
         raise InputError(f"data.labels: column {answer!r} holds {outside[0]!r}, which is not in the list")

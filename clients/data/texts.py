@@ -3,15 +3,17 @@
 A table of millions of rows costs no Python object per cell: examples are made of the rows of the clients that are used only.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clients.data import dealing, findings, sides
+from clients.data import dealing, findings, sides, text_files
+from clients.data.cells import TEXT, text_of
 from clients.data.dataset import Dataset, Example, LabelSet, columns, fill, recorded, split_template
 from clients.data.hub import open_texts
 from clients.data.population import Population
@@ -42,22 +44,28 @@ class Rows:
     plain: Callable[[str], str] = str
 
 
-def read(spec: Texts, used: Sequence[str]) -> tuple[pa.Table, list[str]]:
-    """The columns ``used`` of the rows that have a value in each of them, and a note on the others.
+def read(spec: Texts, used: Sequence[str], named: Sequence[str] = ()) -> text_files.Texts:
+    """The columns ``used`` of the rows that have a value in each of them, as texts, and a note on the others by column.
+
+    Args:
+        named: those of the columns that name a client or a label, in which an empty text is no value.
 
     Raises:
         InputError: source or column missing.
     """
-    names = list(dict.fromkeys(used))
-    table = open_texts(spec.source, spec.config, spec.split, names)
-    valid = pc.is_valid(table[names[0]])
-    for name in names[1:]:
-        valid = pc.and_(valid, pc.is_valid(table[name]))
-    whole = table.filter(valid)
-    if len(whole) == len(table):
-        return table, []
-    left = len(table) - len(whole)
-    return whole, [f"{left} of {len(table)} rows have no value in one of {', '.join(names)}; they are left out."]
+    names = list(dict.fromkeys((*used, *named)))
+    dialect = text_files.Dialect(spec.delimiter, spec.encoding, spec.columns)
+    found = open_texts(spec.source, spec.config, spec.split, names, dialect)
+    notes, table, rows = list(found.notes), found.table, len(found.table)
+    for name in names:
+        there = pc.is_valid(table[name])
+        if name in named and table[name].type == TEXT:
+            there = pc.and_(there, pc.not_equal(table[name], "").fill_null(False))
+        whole = table.filter(there)
+        if len(whole) < len(table):
+            notes.append(f"{len(table) - len(whole)} of {rows} rows have no value in column {name!r}; they are left out.")
+            table = whole
+    return found._replace(table=table, notes=notes)
 
 
 def with_column(table: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
@@ -95,7 +103,21 @@ def asked_labels(
 
 def dataset_of(rows: Rows, spec: Texts, seed: int, known: Population | None) -> Dataset:
     """Shards of the clients that ``spec`` asks for, or under a population those that it has."""
-    return _dealt(rows, spec, seed) if known is None else recorded(_found(rows, spec, known))
+    if known is not None:
+        return recorded(_found(rows, spec, known))
+    return _dealt(replace(rows, notes=[*rows.notes, *near_twins(rows.labels)]), spec, seed)
+
+
+def near_twins(labels: Sequence[str]) -> list[str]:
+    """Notes on labels that only blanks, capitals or ways of writing one character tell apart, as ``pos`` and `` Pos``."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", label).casefold().split()), []).append(label)
+    return [
+        f"The labels {' and '.join(map(repr, mine))} differ in capitals or blanks only; each is a label of its own."
+        for mine in alike.values()
+        if len(mine) > 1
+    ]
 
 
 def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
@@ -155,6 +177,8 @@ def _taken(rows: Rows, spec: Texts, numbers: Sequence[int]) -> pa.Table:
 def _examples(table: pa.Table, prompt: str, plain: Callable[[str], str]) -> Iterator[Example]:
     def block(start: int, stop: int) -> Iterator[Example]:
         for row in table.slice(start, stop - start).to_pylist():
-            yield fill(prompt, {name: plain(value) if isinstance(value, str) else value for name, value in row.items()})
+            yield fill(
+                prompt, {name: plain(value) if isinstance(value, str) else text_of(value) for name, value in row.items()}
+            )
 
     return findings.in_blocks(len(table), block)

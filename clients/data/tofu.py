@@ -9,6 +9,7 @@ from clients.data.dataset import Dataset, Shard, fill, recorded
 from clients.data.hub import open_texts
 from clients.data.population import Population
 from clients.data.specs import TofuData
+from clients.errors import InputError
 
 PAIRS_PER_AUTHOR = 20
 PUBLIC = ("holdout10", "real_authors", "world_facts")
@@ -32,5 +33,11 @@ def load(spec: TofuData, seed: int, known: Population | None = None) -> Dataset:
 
 
 def _rows(spec: TofuData, config: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = open_texts(spec.source, config, "train", ["question", "answer"]).to_pylist()
+    rows: list[dict[str, object]] = open_texts(spec.source, config, "train", ["question", "answer"]).table.to_pylist()
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            if value is None:  # authors are told by the numbers of their rows, so that none can be left out
+                raise InputError(
+                    f"data: {spec.source}, configuration {config}: row {number} has no value in column {column!r}"
+                )
     return rows

@@ -16,7 +16,7 @@ from pydantic import (
 from clients.data.population import Population
 from clients.data.specs import FAMILIES, DataSpec, FictionData
 from clients.exact import digest
-from clients.settings import ModelSpec, Settings, TuningSpec
+from clients.settings import ModelSpec, Seed, Settings, TuningSpec
 from clients.strict import Strict
 from sim.scenario.stream import StreamSpec, resolved
 from sim.scenario.workers import WorkersSpec
@@ -81,7 +81,7 @@ class Scenario(Strict):
     """One YAML file; every key has a default."""
 
     name: str = Field("scenario", pattern=r"^[A-Za-z0-9._-]+$")
-    seeds: tuple[int, ...] = Field((7,), min_length=1, description="the whole run is repeated for each")
+    seeds: tuple[Seed, ...] = Field((7,), min_length=1, description="the whole run is repeated for each")
     data: DataSpec = Field(default_factory=FictionData)
     model: ModelSpec = Field(default_factory=ModelSpec)
     tuning: TuningSpec = Field(default_factory=TuningSpec)
@@ -106,8 +106,8 @@ class Scenario(Strict):
             raise ValueError(
                 f"strategies: {twice[0]} is there twice; give each its own label, as in {{{twice[0]}: {{label: ...}}}}"
             )
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError("seeds: each seed once, none negative")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: each seed once")
         if "gap" in self.audit and RETRAINED not in {spec.strategy for spec in self.strategies}:
             raise ValueError(
                 f"audit: gap compares with retraining, and the run has no strategy {RETRAINED}; add it to strategies"

@@ -133,6 +133,12 @@ def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
         ("stream:\n  offline: {policy: never}\n", [], ["line 2: stream.offline.policy", "'wait' or 'rebuild'"]),
         ("stream:\n  requests: 10\n  release: {every: 4}\n  evaluate_after: [6]\n", [], ["after 6 requests", "since 4"]),
         ("seeds: [1, 1]\n", [], ["seeds: each seed once"]),
+        ("seeds: [7, 4294967296]\n", [], ["line 1: seeds.1: Input should be less than 4294967296 (found 4294967296)"]),
+        ("seeds: [-1]\n", [], ["line 1: seeds.0: Input should be greater than or equal to 0 (found -1)"]),
+        ("model: {tiny: {seed: 18446744073709551616}}\n", [], ["line 1: model.tiny.seed: Input should be less than"]),
+        ("model: {tiny_clip: {seed: 4294967296}}\n", [], ["line 1: model.tiny_clip.seed: Input should be less than"]),
+        ("model: {resnet: {seed: -3}}\n", [], ["line 1: model.resnet.seed: Input should be greater than or equal to 0"]),
+        ("model: {lora: {seed: 4294967296}}\n", [], ["line 1: model.lora.seed: Input should be less than"]),
         ("tuning: {steps: 1}\ntuning: {steps: 2}\n", [], ["line 2: the key 'tuning' is there twice"]),
         ("- a\n", [], ["a scenario is a mapping of sections"]),
         ("tuning: {steps: [\n", [], ["s.yaml: not a YAML file", "line"]),
@@ -151,6 +157,53 @@ def test_mistakes_are_explained(tmp_path: Path, text: str, overrides: list[str],
         load_scenario(write(tmp_path, text), overrides)
     for message in messages:
         assert message in str(caught.value)
+
+
+TABLE = "family: table, source: t.csv, client_column: who"
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (f"{TABLE}, labels: [no, yes]", "data.labels: YAML reads no, off and false as one truth value; write in quotes"),
+        (f"{TABLE}, labels: [1, 1.50]", "data.labels: YAML reads 1.5 as float; write in quotes what stands in the table"),
+        (f"{TABLE}, labels: [2009-04-06]", "data.labels: YAML reads 2009-04-06 as date; write in quotes"),
+        (f"{TABLE}, labels: [a, null]", "data.labels: YAML reads None as NoneType; write in quotes"),
+        (f"{TABLE}, label_names: {{on: x}}", "data.label_names: YAML reads yes, on and true as one truth value"),
+        (f"{TABLE}, label_names: {{0: off}}", "data.label_names: YAML reads no, off and false as one truth value"),
+        ("source: forum, subreddits: [on, a]", "data.subreddits: YAML reads yes, on and true as one truth value"),
+        ("family: stackoverflow, tags: [no, a]", "data.tags: YAML reads no, off and false as one truth value"),
+        (f"{TABLE}, delimiter: '::'", "data.delimiter: one character, as ';' or '|', or tab (found '::')"),
+        (f"{TABLE}, encoding: utf9", "data.encoding: no encoding that Python knows; take utf-8, utf-16"),
+        (f"{TABLE}, columns: [a, b, a]", "data.columns: a name for each column of the file, in order, each once"),
+        ("source: forum, prompt: '{a:.2f}{b}'", "data.prompt: not a template: in braces a prompt template has"),
+    ],
+)
+def test_mistakes_in_what_is_said_of_tables(tmp_path: Path, section: str, message: str) -> None:
+    prompt = "" if "prompt" in section else ", prompt: '{a}{b}'"
+    with pytest.raises(InputError) as caught:
+        load_scenario(write(tmp_path, f"data: {{{section}{prompt}}}\n"))
+    assert f"s.yaml, line 1: {message}" in str(caught.value)
+
+
+def test_what_stands_in_a_table_is_text_where_yaml_reads_whole_numbers(tmp_path: Path) -> None:
+    data = "data: {family: table, source: t.csv, client_column: 3, prompt: '{1}{2}', label_names: {0: bad, 4: 5}, "
+    found = load_scenario(write(tmp_path, data + "labels: [bad, 5], columns: [1, 2, 3], delimiter: \\t}\n")).data
+    assert (found.client_column, found.label_names, found.labels) == ("3", {"0": "bad", "4": "5"}, ["bad", "5"])
+    assert (found.columns, found.delimiter) == (("1", "2", "3"), "\t")
+    assert load_scenario(write(tmp_path, "data: {source: forum, subreddits: [1, 2]}\n")).data.subreddits == ["1", "2"]
+    assert load_scenario(write(tmp_path, "data: {source: forum, subreddits: 2}\n")).data.subreddits == 2
+
+
+def test_the_largest_seed_is_one_that_every_library_takes(tmp_path: Path) -> None:
+    import numpy as np
+    from sklearn.utils import check_random_state
+
+    (largest,) = load_scenario(write(tmp_path, f"seeds: [{2**32 - 1}]\n")).seeds
+    check_random_state(largest)
+    np.random.RandomState(largest)
+    with pytest.raises(ValueError, match="Seed must be between 0 and 2"):
+        np.random.RandomState(largest + 1)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

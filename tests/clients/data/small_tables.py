@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clients.data.dataset import Dataset, Shard
+from clients.data.dataset import Dataset, Example, Shard
 from clients.data.population import Population
 from clients.data.specs import (
     TableData,
@@ -106,6 +106,11 @@ def keys_of(known: Population, client: str) -> list[str]:
 
 def prompts(shard: Shard) -> set[str]:
     return {example.prompt for example in shard.examples}
+
+
+def examples(shard: Shard) -> tuple[Example, ...]:
+    """All that it holds, of whichever side."""
+    return tuple(example for side in vars(shard).values() if isinstance(side, tuple) for example in side)
 
 
 def assert_found(whole: Dataset, left: Dataset, erased: Collection[str]) -> None:

@@ -130,7 +130,9 @@ def test_what_a_small_set_gives(make: Make) -> None:
 
 
 def test_too_few_clients_are_explained(make: Make) -> None:
-    spec = ImageData.model_validate({"sets": [make("a", [0] * 50)], "clients": 3, "minimum": 2, "maximum": 20, "validation": 4, "test": 6})
+    spec = ImageData.model_validate(
+        {"sets": [make("a", [0] * 50)], "clients": 3, "minimum": 2, "maximum": 20, "validation": 4, "test": 6}
+    )
     message = (
         r"data\.clients: 3 clients asked for, .* has 2\. a: 2 clients of 10 \+ 4 \+ 6 images, 40 of 50 images used\. "
         r"A client takes up to data\.maximum = 20 images"
@@ -191,6 +193,7 @@ def test_clients_named_by_a_column(make: Make) -> None:
     assert dataset.notes == (
         "a: 2 clients of 1 + 1 to 3 + 1 images, 6 of 12 images used.",
         "a: 1 of 12 images have no label and are left out.",
+        "a: 1 of 12 images have no value in column 'writer' and are left out.",
         "a: 1 of 4 clients have fewer than data.minimum = 2 images.",  # w, whose second picture has no label
     )
     public = loaded(first, client_column="writer", clients=2, maximum=4, minimum=2, public_clients=1)
@@ -383,6 +386,9 @@ def test_three_real_sets(shared_folder: Path) -> None:
         "dtd: 1 client of 100 + 10 images, 2 public ones, 330 of 400 images used.",
         "mnist: 15 clients of 100 + 10 images, 2 public ones, 1,870 of 20,000 images used.",
         "cifar10: 14 clients of 100 + 10 images, 2 public ones, 1,760 of 6,000 images used.",
+        "dtd: Split train is read from dtd/train.parquet; not read: dtd/test.parquet.",
+        "mnist: Split train is read from mnist/train.parquet; not read: mnist/test.parquet.",
+        "cifar10: Split train is read from cifar10/train.parquet; not read: cifar10/test.parquet.",
     )
     assert dataset.label_sets["dtd"].captions[0] == "a photo of a banded texture."
     assert dataset.label_sets["cifar10"].captions[-1] == "a photo of a truck."

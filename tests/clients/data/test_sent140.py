@@ -52,7 +52,8 @@ def test_tweets_of_users(tmp_path: Path) -> None:
     }
     assert dataset.label_sets == {"": LabelSet(("negative", "positive"), ("negative", "positive"))}
     assert dataset.notes == (
-        "2 of 9 rows have no value in one of text, sentiment, user; they are left out.",
+        "1 of 9 rows have no value in column 'text'; they are left out.",
+        "1 of 9 rows have no value in column 'user'; they are left out.",
         "1 of 7 tweets are neutral; they are left out.",
     )
 

@@ -54,7 +54,7 @@ def test_posts_with_a_single_tag(tmp_path: Path, notation: str) -> None:
     }
     assert dataset.label_sets == {"": LabelSet(("python", "c#"), ("python", "c#"))}
     assert dataset.notes == (
-        "1 of 10 rows have no value in one of Body, OwnerUserId, Tags; they are left out.",
+        "1 of 10 rows have no value in column 'OwnerUserId'; they are left out.",
         "7 of 9 posts have exactly one tag.",
         "5 of them have one of the 2 tags that are labels.",
     )

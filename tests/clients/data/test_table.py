@@ -265,7 +265,10 @@ def test_rows_without_a_value_are_left_out_with_a_note(write_lines: Write) -> No
     path = write_lines("gaps.jsonl", [*ROWS[:4], *gaps, *ROWS[4:]])
     dataset = loaded(path)
     assert all_of(dataset) == {who: examples_of(who) for who in SIZES}
-    assert dataset.notes == ("2 of 30 rows have no value in one of text, label, who; they are left out.",)
+    assert dataset.notes == (
+        "1 of 30 rows have no value in column 'text'; they are left out.",
+        "1 of 30 rows have no value in column 'who'; they are left out.",
+    )
 
 
 def test_too_few_clients_are_explained(source: str, tiny_settings: Settings) -> None:

@@ -54,8 +54,8 @@ def test_json_values_do_not_depend_on_other_rows(tmp_path: Path) -> None:
     spec = table(tmp_path / "t.jsonl", clients=2, public_clients=0, validation=0, test=0)
     whole = data.load(spec, 7)
     assert whole.manifest.clients == ("7", "8.5")
-    assert prompts(whole.shard("7")) == {f"Text:{text}\nLabel:" for text in ("1", "True", "{'b': 1}")}
-    assert prompts(whole.shard("8.5")) == {f"Text:{text}\nLabel:" for text in ("2.5", "{'a': [1, 'x']}")}
+    assert prompts(whole.shard("7")) == {f"Text:{text}\nLabel:" for text in ("1", "true", '{"b": 1}')}
+    assert prompts(whole.shard("8.5")) == {f"Text:{text}\nLabel:" for text in ("2.5", '{"a": [1, "x"]}')}
     assert whole.label_sets[""].labels == ("2009-04-06", "3")
     write_jsonl(tmp_path / "t.jsonl", rows[:3])
     assert data.load(spec, 7, data.written(whole)).shard("7") == whole.shard("7")
