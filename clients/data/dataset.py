@@ -3,7 +3,7 @@
 import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from clients.data.findings import Findings, by_client
 from clients.data.manifest import Manifest
@@ -130,6 +130,15 @@ def columns(template: str) -> list[str]:
     return [name for _, name, _, _ in string.Formatter().parse(template) if name]
 
 
+@lru_cache(maxsize=8)
+def _pieces(prompt: str) -> list[tuple[str, str]]:
+    """A template's fixed texts, each with the field that follows it, as ``{name}``; the last may have none."""
+    return [
+        (fixed, "" if name is None else f"{{{name}{'!' + how if how else ''}{':' + form if form else ''}}}")
+        for fixed, name, form, how in string.Formatter().parse(prompt)
+    ]
+
+
 def fill(template: str, row: dict[str, object]) -> Example:
     """The example that a template makes of a row.
 
@@ -138,7 +147,12 @@ def fill(template: str, row: dict[str, object]) -> Example:
     """
     prompt, answer = split_template(template)
     try:
-        return Example(prompt.format_map(row), str(row[answer]))
+        filled, columns = "", []
+        for fixed, field in _pieces(prompt):
+            value = field.format_map(row)
+            columns += [(len(filled) + len(fixed), len(filled) + len(fixed) + len(value))] * bool(field)
+            filled += fixed + value
+        return Example(filled, str(row[answer]), columns=tuple(columns))
     except KeyError as error:
         raise InputError(f"data.prompt: there is no column {error}; the columns are {', '.join(row)}") from error
     except ValueError as error:  # as of {score:.2f}, where a CSV or JSON file's values are texts
