@@ -1,5 +1,6 @@
 """What a scenario fixes for every client: data, base model and tuning, checked by pydantic."""
 
+from datetime import date
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, model_validator
@@ -111,8 +112,9 @@ class ModelSpec(Strict):
         description="own: the LM head writes the label's text, CLIP compares with class prompts, a classifier has its own; "
         "fresh: a new, tuned classification head; labels: one made of the label texts' LM-head rows, not tuned",
     )
-    max_length: int = Field(256, ge=4, description="tokens of an example; longer ones lose their first tokens")
+    max_length: int = Field(256, ge=4, description="tokens of an example; of longer ones, columns lose their beginnings")
     chat: bool = Field(False, description="put prompts into the tokenizer's chat template")
+    chat_date: date = Field(date(2024, 7, 26), description="the day that a chat template writes into prompts as today")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the computation; tuned parameters and task vectors are always float32"
     )
@@ -131,7 +133,7 @@ class TuningSpec(Strict):
     lr: float = Field(3e-3, gt=0)
     batch: Literal["full"] | Annotated[int, Field(ge=1)] = Field("full", description="examples per step")
     micro_batch: int | None = Field(
-        None, ge=1, description="examples per forward pass; a step's gradient is accumulated over several"
+        None, ge=1, description="examples per pass, in scoring too; a step's gradient is accumulated over several"
     )
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)

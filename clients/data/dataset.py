@@ -153,7 +153,14 @@ def fill(template: str, row: dict[str, object]) -> Example:
     """
     prompt, answer = split_template(template)
     try:
-        return Example("".join(f"{text}{row[name] if name else ''}" for text, name in _pieces(prompt)), str(row[answer]))
+        filled, spans = "", []
+        for text, name in _pieces(prompt):
+            filled += text
+            if name:
+                start = len(filled)
+                filled += str(row[name])
+                spans.append((start, len(filled)))
+        return Example(filled, str(row[answer]), columns=tuple(spans))
     except KeyError as error:
         raise InputError(f"data.prompt: there is no column {error}; the columns are {', '.join(row)}") from error
 

@@ -23,15 +23,17 @@ class Example:
         answer: text on which the loss is taken, or the label.
         image: a picture as it was stored (PNG, JPEG, ...), else empty.
         label_set: which of the data set's label sets the answer belongs to.
+        columns: where values of a row stand in the prompt, (start, stop) each, in order: they may be shortened. Empty: all.
     """
 
     prompt: str
     answer: str
     image: bytes = field(default=b"", repr=False)
     label_set: str = ""
+    columns: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def facts(self) -> dict[str, str]:
-        """Everything it holds, as JSON values; a picture by its SHA-256."""
+        """Everything that it says, as JSON values; a picture by its SHA-256."""
         image = hashlib.sha256(self.image).hexdigest() if self.image else ""
         return {"prompt": self.prompt, "answer": self.answer, "image": image, "label_set": self.label_set}
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from clients.data.dataset import Example
-from clients.models.flat import SCORED_AT_ONCE, BaseModel
+from clients.models.flat import BaseModel
 
 HEAD_SEED = 0
 HEAD_SCALE = 0.02  # standard deviation of a fresh head, as transformers draws it
@@ -62,4 +62,4 @@ class HeadedModel(BaseModel):
 
     def _batches(self, examples: Sequence[Example]) -> list[list[Any]]:
         encoded = self.encode(examples)
-        return [encoded[start : start + SCORED_AT_ONCE] for start in range(0, len(encoded), SCORED_AT_ONCE)]
+        return [encoded[start : start + self.at_once] for start in range(0, len(encoded), self.at_once)]

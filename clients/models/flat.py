@@ -47,6 +47,7 @@ class BaseModel(ABC):
         flat: fp32 [d], the live values; the module's parameters are views into it.
         grad: fp32 [d], the live gradient, likewise.
         digest: of every parameter and buffer, the configuration and what turns examples into numbers.
+        micro_batch: how many examples a pass has at most, if that is limited; ``load`` sets it.
         tuned: the module's tunable parameters, in the layout's order.
         parameters: how many there are, tunable or not.
     """
@@ -56,6 +57,7 @@ class BaseModel(ABC):
     ) -> None:
         self.module: Any = module.to(device).eval()  # no dropout: tuning is a function of the data and the recipe
         self.spec, self.device = spec, device
+        self.micro_batch: int | None = None
         self.digest = digest.of_json([_weights(self.module), words])
         self.layout, self.flat = _flatten(self.module, tunable, device)
         self.grad = torch.zeros_like(self.flat)
@@ -100,9 +102,22 @@ class BaseModel(ABC):
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees of an example; fp32 [width]."""
 
+    def shortened(self, examples: Sequence[Example]) -> int:
+        """How many of them are too long for the model and lose something.
+
+        Raises:
+            InputError: one cannot be shortened.
+        """
+        return 0
+
+    @property
+    def at_once(self) -> int:
+        """Examples of a pass that scores, or (prompt, label) pairs."""
+        return self.micro_batch or SCORED_AT_ONCE
+
     def mean_in_batches(self, encoded: list[Any], features: Callable[[list[Any]], torch.Tensor]) -> np.ndarray:
         """Mean of ``features(batch)`` [batch, width] over all examples, summed in float64; fp32 [width]."""
-        batches = [encoded[start : start + SCORED_AT_ONCE] for start in range(0, len(encoded), SCORED_AT_ONCE)]
+        batches = [encoded[start : start + self.at_once] for start in range(0, len(encoded), self.at_once)]
         with self.computing():
             summed = [features(batch).double().sum(0) for batch in batches]
         return (torch.stack(summed).sum(0) / len(encoded)).float().cpu().numpy()

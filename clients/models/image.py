@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
+from clients.models import text
 from clients.models.classifier import HeadedModel
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
@@ -131,14 +132,26 @@ class ImageModel(HeadedModel):
 def clip_model(clip: Any, tokenizer: Any, label_sets: Mapping[str, LabelSet]) -> Clip:
     """CLIP with the class prompts of all data sets as its head, in the order of their names."""
     captions = [caption for name in sorted(label_sets) for caption in label_sets[name].captions]
+    for found in label_sets.values():
+        read = [tuple(ids) for ids in prompt_tokens(clip, tokenizer, found.captions).input_ids]
+        for caption, ids in zip(found.captions, read, strict=True):
+            text.check_known(tokenizer, ids, clip.config.text_config.vocab_size, caption)
+        most = max(map(len, read))
+        text.check_apart(found.captions, read, f"the text encoder reads the same tokens of both, {most} at most")
     return Clip(clip, class_prompts(clip, tokenizer, captions))
+
+
+def prompt_tokens(clip: Any, tokenizer: Any, captions: Sequence[str], **options: Any) -> Any:
+    """Class prompts as the tokenizer gives them, no longer than the text encoder reads."""
+    most = min(tokenizer.model_max_length, clip.config.text_config.max_position_embeddings)
+    return tokenizer(list(captions), truncation=True, max_length=most, **options)
 
 
 @torch.no_grad()
 def class_prompts(clip: Any, tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
     """Unit text embeddings of class prompts, fp32 [captions, width]."""
     clip.eval()
-    words = tokenizer(list(captions), padding=True, return_tensors="pt", truncation=True)
+    words = prompt_tokens(clip, tokenizer, captions, padding=True, return_tensors="pt")
     found = clip.get_text_features(input_ids=words.input_ids, attention_mask=words.attention_mask)
     return normalize(found.pooler_output.float(), dim=-1)
 

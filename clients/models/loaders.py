@@ -30,18 +30,21 @@ from clients.settings import EMBEDDED_BASES, RESNET_18, TINY_CLIP, TINY_GPT2, Mo
 __all__ = ["BaseModel", "Layout", "identity", "load"]
 
 
-def identity(spec: ModelSpec, manifest: Manifest, device: str) -> str:
+def identity(spec: ModelSpec, manifest: Manifest, device: str, micro_batch: int | None = None) -> str:
     """Digest of what decides an open model: where it is the same, one model serves several data sets.
 
     Whose data there are decides nothing. Public examples matter to embedded bases alone, which are pretrained on them.
     """
     public = [example.facts() for example in manifest.public] if spec.base in EMBEDDED_BASES else None
     sets = [[name, asdict(labels)] for name, labels in manifest.label_sets.items()]
-    return digest.of_json([spec.model_dump(mode="json"), device, manifest.pictures, sets, public])
+    return digest.of_json([spec.model_dump(mode="json"), device, manifest.pictures, sets, public, micro_batch])
 
 
-def load(spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
+def load(spec: ModelSpec, manifest: Manifest, device: str, micro_batch: int | None = None) -> BaseModel:
     """The base model of a scenario.
+
+    Args:
+        micro_batch: the most examples that a pass may have, whatever it is for; None: a gradient step's, or 64 in scoring.
 
     Raises:
         InputError: it cannot be opened, or does not fit the data or the scenario.
@@ -61,7 +64,9 @@ def load(spec: ModelSpec, manifest: Manifest, device: str) -> BaseModel:
         wants, has = ("pictures", "texts") if pictures else ("texts", "pictures")
         raise InputError(f"model.base: {spec.base} is {pretrained.SAID[kind]}, which takes {wants}; the data are {has}")
     opened = _image_model if pictures else _text_model
-    return opened(where, kind, spec, manifest, device)
+    model = opened(where, kind, spec, manifest, device)
+    model.micro_batch = micro_batch
+    return model
 
 
 def _where(spec: ModelSpec, manifest: Manifest) -> str:

@@ -1,6 +1,6 @@
 """Opens pretrained models, tokenizers and image processors by hub id or folder, with errors that say what is wrong."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ import torch
 
 from clients.data.dataset import LabelSet
 from clients.errors import InputError
-from clients.models import text
+from clients.models import chat, text
 from clients.settings import ModelSpec
 
 Kind = Literal["causal", "encoder-decoder", "clip", "classifier"]
@@ -47,7 +47,30 @@ def kind_of(where: str, spec: ModelSpec) -> Kind:
         return "clip"
     if names[0].endswith("ForImageClassification"):
         return "classifier"
-    return "encoder-decoder" if getattr(config, "is_encoder_decoder", False) else "causal"
+    kind: Kind = "encoder-decoder" if getattr(config, "is_encoder_decoder", False) else "causal"
+    _check_supported(where, config, kind, spec)
+    return kind
+
+
+def _check_supported(where: str, config: Any, kind: Kind, spec: ModelSpec) -> None:
+    """Whether a configuration that is no picture model's is a language model's."""
+    from transformers.models.auto import modeling_auto as auto
+
+    mapping, opener = {
+        "causal": (auto.MODEL_FOR_CAUSAL_LM_MAPPING, "AutoModelForCausalLM"),
+        "encoder-decoder": (auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, "AutoModelForSeq2SeqLM"),
+    }[kind]
+    own = spec.trust_remote_code and opener in (getattr(config, "auto_map", None) or {})
+    both_ways = type(config) in auto.MODEL_FOR_MASKED_LM_MAPPING and not (
+        config.is_encoder_decoder or getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    )  # a token sees those after it
+    if own or (type(config) in mapping and not both_ways):
+        return
+    name = (getattr(config, "architectures", None) or [f"{config.model_type} model"])[0]
+    raise InputError(
+        f"model.base: {where} is a {name} ({config.model_type}), which is not supported; supported are causal and "
+        "encoder-decoder language models, CLIP, and image classifiers"
+    )
 
 
 def open_module(where: str, kind: Kind, spec: ModelSpec) -> Any:
@@ -125,20 +148,30 @@ def check_text(module: Any, tokenizer: Any, spec: ModelSpec, label_sets: Mapping
         )
     if spec.chat and not tokenizer.chat_template:
         raise InputError(f"model.chat: the tokenizer of {spec.base} has no chat template; set model.chat: false")
-    rows = module.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise InputError(f"model.base: the tokenizer of {spec.base} has {len(tokenizer)} tokens, its model only {rows}")
+    if spec.chat:
+        chat.check(tokenizer, spec.chat_date, spec.base)
     positions = getattr(module.config, "max_position_embeddings", None)
     if positions is not None and spec.max_length > positions:
         raise InputError(f"model.max_length: {spec.base} takes {positions} tokens, not {spec.max_length}")
-    labels = [label for found in label_sets.values() for label in found.labels]
-    lengths = [len(text.encode_answer(tokenizer, label)) for label in labels] if spec.head == "own" else []
-    if max(lengths, default=0) >= spec.max_length:
-        longest = labels[lengths.index(max(lengths))]
-        raise InputError(
-            f"model.max_length: {spec.max_length} tokens leave no room for a prompt beside the label {longest!r}, "
-            f"which takes {max(lengths)}"
-        )
+    if spec.head == "own":
+        for found in label_sets.values():
+            _check_labels(module, tokenizer, spec, found.labels)
+
+
+def _check_labels(module: Any, tokenizer: Any, spec: ModelSpec, labels: Sequence[str]) -> None:
+    """Whether labels fit beside a prompt, are known and can be told apart, as they are written after a blank or without."""
+    rows = module.get_input_embeddings().num_embeddings
+    for before in [None] if module.config.is_encoder_decoder else ["", " "]:
+        answers = [text.encode_answer(tokenizer, label, before) for label in labels]
+        longest = max(range(len(labels)), key=lambda number: len(answers[number]))
+        if len(answers[longest]) >= spec.max_length:
+            raise InputError(
+                f"model.max_length: {spec.max_length} tokens leave no room for a prompt beside the label "
+                f"{labels[longest]!r}, which takes {len(answers[longest])}"
+            )
+        for label, ids in zip(labels, answers, strict=True):
+            text.check_known(tokenizer, ids, rows, label)
+        text.check_apart(labels, [tuple(ids) for ids in answers], f"the tokenizer of {spec.base} gives both the same tokens")
 
 
 def _attempt(where: str, what: str, opening: Callable[[], Any]) -> Any:

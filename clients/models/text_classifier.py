@@ -5,8 +5,10 @@ head; it is not tuned, so that the task vector is of the body alone. The head se
 (of an encoder-decoder: the decoder's first position).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ import torch
 from torch import nn
 
 from clients.data.dataset import Example, LabelSet
+from clients.errors import InputError
 from clients.models import text
 from clients.models.classifier import HeadedModel, fresh_head
 from clients.models.flat import config_facts, tunable
-from clients.models.language import tokenizer_facts
+from clients.models.language import text_facts
 from clients.models.tangent import expanded
 from clients.settings import ModelSpec
 
@@ -28,6 +31,7 @@ class Classified:
 
     ids: tuple[int, ...]
     label: int
+    shortened: bool = field(default=False, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -41,9 +45,10 @@ class TextClassifier(HeadedModel):
         self, module: Any, tokenizer: Any, spec: ModelSpec, device: str, label_sets: Mapping[str, LabelSet]
     ) -> None:
         self.tokenizer, self.config = tokenizer, module.config
+        self.rows = module.get_input_embeddings().num_embeddings
         (self.label_set,) = label_sets.values()
         head = _head(module, tokenizer, self.label_set, spec)
-        words = [config_facts(module.config), tokenizer_facts(tokenizer), list(self.label_set.labels)]
+        words = [config_facts(module.config), *text_facts(tokenizer, spec), list(self.label_set.labels)]
         whole = module.config.is_encoder_decoder  # T5 has no body of its own
         body = nn.ModuleDict({"body": module if whole else module.base_model, "head": head})
         fresh = head if spec.head == "fresh" else None
@@ -52,10 +57,17 @@ class TextClassifier(HeadedModel):
         super().__init__(body, chosen, words, spec, device)
 
     def encode(self, examples: Sequence[Example]) -> list[Classified]:
-        s, closed = self.spec, self.config.is_encoder_decoder
-        prompts = [text.encode_prompt(self.tokenizer, e.prompt, s.chat, closed)[-s.max_length :] for e in examples]
-        numbers = [self.label_set.labels.index(e.answer) for e in examples]
-        return [Classified(tuple(ids), number) for ids, number in zip(prompts, numbers, strict=True)]
+        return [self._encode(example) for example in examples]
+
+    def _encode(self, example: Example) -> Classified:
+        day = self.spec.chat_date if self.spec.chat else None
+        closed = self.config.is_encoder_decoder
+        ids, shortened = text.encode_question(self.tokenizer, example, self.spec.max_length, day, closed)
+        text.check_known(self.tokenizer, ids, self.rows, example.prompt)
+        return Classified(tuple(ids), self.label_set.labels.index(example.answer), shortened)
+
+    def shortened(self, examples: Sequence[Example]) -> int:
+        return sum(self._encode(example).shortened for example in examples)
 
     @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:
@@ -84,6 +96,12 @@ def _head(module: Any, tokenizer: Any, label_set: LabelSet, spec: ModelSpec) -> 
         return fresh_head(rows.shape[1], len(label_set.labels), bias=False)
     head = nn.Linear(rows.shape[1], len(label_set.labels), bias=False)
     ids = [tokenizer(label, add_special_tokens=False).input_ids for label in label_set.captions]
+    for label, one in zip(label_set.captions, ids, strict=True):
+        text.check_known(tokenizer, one, len(rows), label)
+        if not one:
+            raise InputError(f"model.head: labels needs labels with tokens, and the tokenizer has none for {label!r}")
+    shares = [frozenset((number, Fraction(many, len(one))) for number, many in Counter(one).items()) for one in ids]
+    text.check_apart(label_set.labels, shares, "their texts have the same tokens, whose order a mean does not tell")
     scale = module.config.d_model**-0.5 if getattr(module.config, "scale_decoder_outputs", False) else 1.0  # as T5's LM head
     head.weight.data.copy_(torch.stack([rows[one].mean(0) for one in ids]) * scale)
     return head

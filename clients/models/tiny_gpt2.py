@@ -22,7 +22,7 @@ END = "<|endoftext|>"
 
 def folder_of(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = False) -> Path:
     """Where the base model of this recipe lies, or will lie."""
-    return cached(TINY_GPT2, recipe_digest(spec, public, labelled))
+    return cached(TINY_GPT2, recipe_digest(spec, public, _reading(spec, public, labelled)))
 
 
 def tiny_gpt2(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = False) -> Path:
@@ -41,7 +41,19 @@ def tiny_gpt2(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool = Fals
             model = _pretrain(spec, tokenizer, public, labelled)
         write(folder, spec, tokenizer, model)
 
-    return made_once(TINY_GPT2, recipe_digest(spec, public, labelled), public, make)
+    return made_once(TINY_GPT2, recipe_digest(spec, public, _reading(spec, public, labelled)), public, make)
+
+
+def _reading(spec: TinyGPT2, public: tuple[Example, ...], labelled: bool) -> object:
+    """How the texts are read, as JSON values: where columns stand decides where a text may be too long, a token per byte.
+
+    That blanks go to answers is said where there are some; other recipes are older than that, and keep their digests.
+    """
+    long = any(len((example.prompt + example.answer).encode()) >= spec.positions for example in public)
+    blank = any(example.prompt.endswith(" ") or example.answer[:1].isspace() for example in public)
+    if not long and not blank:
+        return labelled
+    return [labelled, "blanks go to answers", [example.columns for example in public] if long else None]
 
 
 def train_tokenizer(vocabulary: int, texts: list[str]) -> Any:
@@ -86,7 +98,7 @@ def _pretrain(spec: TinyGPT2, tokenizer: Any, public: tuple[Example, ...], label
             eos_token_id=tokenizer.eos_token_id,
         )
     )
-    encoded = [text.encode(tokenizer, example, spec.positions) for example in public]
+    encoded = [text.encode(tokenizer, example, spec.positions, limit="model.tiny.positions") for example in public]
     whole = [text.Encoded(e.ids, len(e.ids) - 1) for e in encoded]
 
     def loss(rows: torch.Tensor) -> torch.Tensor:

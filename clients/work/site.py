@@ -106,10 +106,11 @@ class Process:
 
     def _model_of(self, settings: Settings, manifest: Manifest) -> BaseModel:
         """The model that is held if it is the right one; another takes its place."""
-        identity = models.identity(settings.model, manifest, settings.device)
+        given = settings.model, manifest, settings.device, settings.tuning.micro_batch
+        identity = models.identity(*given)
         if self._model is None or self._model[0] != identity:
             self._model, self._sites = None, []  # let go before the next one is loaded: two may not fit
-            self._model = (identity, models.load(settings.model, manifest, settings.device))
+            self._model = (identity, models.load(*given))
         return self._model[1]
 
     def _make_room(self) -> None:

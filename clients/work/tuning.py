@@ -37,8 +37,10 @@ class Tuned:
 
 def recipe_digest(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int) -> str:
     """Digest of everything that decides a task vector's bits."""
+    columns = {"columns": [e.columns for e in shard.train]} if model.shortened(shard.train) else {}
     return digest.of_json(
-        {
+        columns
+        | {
             "base": model.digest,
             "tuned": digest.of_json(model.layout.names),
             "model": model.spec.model_dump(mode="json", include=RECIPE),

@@ -187,7 +187,7 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
     lines.append(f"Disk: {disk}.")
     lines.append(
         f"Memory (estimate): {human_bytes(need.memory[0])} more than now, {human_bytes(need.memory[1])} free; "
-        f"a worker {human_bytes(worker)}, activations as measured on a mean client."
+        f"a worker {human_bytes(worker)}, activations as measured on the largest client."
     )
     lines.append(
         f"Counted: FLOPs 6·N·tokens trained on + 2·N·tokens scored, N = {sizes.parameters:,} parameters, "

@@ -4,6 +4,8 @@ Two clients of about the mean size are tuned for a few steps under each rule, an
 more steps tells what a step takes and what a client takes beside its steps. Both are put on the mean client by the number of
 its examples; tokens are those of encoded examples (of labels that are ranked, only the right one). Of the side that is
 reported and that on which settings are chosen, every scoring is counted as one of the larger.
+
+Memory is that of the clients whose passes are the largest, in tuning and in scoring: each is tuned for a step and scored.
 """
 
 import statistics
@@ -11,9 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clients.data.dataset import Shard
+from clients.data.dataset import Example, Shard
 from clients.errors import WorkError
 from clients.jobs import Job, Reply, perform, score_job, tune_job
+from clients.models.flat import SCORED_AT_ONCE
 from clients.settings import TuningSpec
 from clients.work.contributions import Wanted
 from clients.work.rules import rule_of
@@ -63,6 +66,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     """
     shards, tuning = list(site.shards()), scenario.tuning
     mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
+    most = largest(shards, tuning)
     typical = nearest(shards, tuning, mean)
     larger = mean / statistics.fmean(batch_size(shard, tuning) for shard in typical)
     seed = site.settings.seed
@@ -74,10 +78,13 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     for rule, parts in kept.items():
         wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
         each, beside, width = _tuning_seconds(site, typical, rule, wants)
+        _tuned(site, tune_job([shard.client for shard in most], rule, wants), 1)
         step[rule], joining[rule] = larger * each, larger * beside
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
     score, score_tokens = _scoring(site, typical[0])
+    for part in ("reported", "chosen_on"):
+        _done(site, score_job([(shard.client, BASE) for shard in most], part=part))
     probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
     whole = probed / (len(shards) * _scored(site))
     return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole)
@@ -91,6 +98,27 @@ def batch_size(shard: Shard, tuning: TuningSpec) -> int:
 def nearest(shards: Sequence[Shard], tuning: TuningSpec, mean: float) -> list[Shard]:
     """The two clients, or the one there is, whose batches are nearest to the mean."""
     return sorted(shards, key=lambda shard: (abs(batch_size(shard, tuning) - mean), shard.client))[:2]
+
+
+def largest(shards: Sequence[Shard], tuning: TuningSpec) -> list[Shard]:
+    """The client, or the two, whose largest pass in tuning and in scoring is the largest; of equals the first by name.
+
+    A pass is as large as its examples times the characters of the longest of them; pictures are all alike.
+    """
+
+    def trained(shard: Shard) -> int:
+        return _pass(shard.train, batch_size(shard, tuning), tuning)
+
+    def scored(shard: Shard) -> int:
+        return _pass(shard.examples, SCORED_AT_ONCE, tuning)
+
+    by_name = sorted(shards, key=lambda shard: shard.client)
+    return list({shard.client: shard for shard in (max(by_name, key=trained), max(by_name, key=scored))}.values())
+
+
+def _pass(examples: Sequence[Example], batch: int, tuning: TuningSpec) -> int:
+    together = min(len(examples), batch, tuning.micro_batch or batch)
+    return together * max((len(example.prompt) + len(example.answer) + 1 for example in examples), default=0)
 
 
 def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Iterable[Wanted]) -> tuple[float, float, int]:

@@ -219,3 +219,14 @@ def test_projection_in_blocks_is_the_projection(monkeypatch: pytest.MonkeyPatch,
     expected = [a if (a - b) * s > 0 else b for a, b, s in zip(flat.tolist(), theta0.tolist(), signs.tolist(), strict=True)]
     tuning._project(flat, theta0, signs)
     assert flat.tolist() == expected
+
+
+def test_the_recipe_says_where_columns_stand_once_a_text_is_shortened(site: Site) -> None:
+    """Texts that are the same are shortened in another way if other parts of them are columns."""
+    for words, matters in (("who is it?", False), ("who is it? " * 20, True)):
+        prompt = f"Question:{words}\nAnswer:"
+        one, other = (Shard("a", (Example(prompt, "nobody", columns=at),)) for at in ((), ((9, 9 + len(words)),)))
+        recipes = [tuning.recipe_digest(site.model, shard, "plain", TuningSpec(), 7) for shard in (one, other)]
+        assert (recipes[0] != recipes[1]) == matters
+        vectors = [tuning.tune(site.model, shard, "plain", TuningSpec(steps=1), 7).vector for shard in (one, other)]
+        assert np.array_equal(*vectors) != matters

@@ -20,10 +20,10 @@ from safetensors.numpy import save
 from test_run import records_of, summary_of
 from tiny_scenario import MERGING, POOLED, TINY, tiny
 
-from clients.data.shards import Shard
+from clients.data.shards import Example, Shard
 from clients.errors import InputError
 from clients.exact import bits
-from clients.jobs import perform, train_job, tune_job
+from clients.jobs import Job, Reply, perform, train_job, tune_job
 from clients.settings import TuningSpec
 from clients.work.contributions import Wanted
 from clients.work.pooled import Term, Training
@@ -36,7 +36,7 @@ from sim.plan import machine, needs, plan, work
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
-from sim.plan.speeds import Speeds, batch_size, calibrate, nearest
+from sim.plan.speeds import Speeds, batch_size, calibrate, largest, nearest
 from sim.plan.work import Release
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
@@ -619,6 +619,44 @@ def test_a_typical_client_is_near_the_mean(site: Site) -> None:
     assert [batch_size(shard, TuningSpec(batch=20)) for shard in shards] == [3] * 8
     short = [type(s)(s.client, s.train[: 1 + i % 3]) for i, s in enumerate(shards)]  # 1 2 3 1 2 3 1 2
     assert [shard.client for shard in nearest(short, TuningSpec(), 2.1)] == ["u1", "u4"]
+
+
+def of_texts(client: str, *lengths: int, held: tuple[int, ...] = ()) -> Shard:
+    made = [tuple(Example("x" * (length - 1), "") for length in each) for each in (lengths, held)]
+    return Shard(client, *made)
+
+
+def test_the_largest_client_is_the_one_with_the_largest_passes() -> None:
+    """Sizes are examples of a pass times the longest: of a step, and of a scoring of at most 64 or a micro-batch."""
+    many, long, held = of_texts("many", *[10] * 9), of_texts("long", 40, 2), of_texts("held", 5, held=(1,) * 70 + (50,))
+
+    def found(*shards: Shard, **tuning: Any) -> list[str]:
+        return [shard.client for shard in largest(shards, TuningSpec(**tuning))]
+
+    assert found(many, long) == ["many"]  # 90 and 80, in both
+    assert found(many, long, batch=2) == ["long", "many"]  # a step: 20 and 80
+    assert found(many, long, micro_batch=2) == ["long"]
+    assert found(many, long, held) == ["many", "held"]  # scored: 90, 80, 64 · 50
+    assert found(of_texts("b", 3), of_texts("a", 3)) == ["a"]
+    assert found(Shard("a", (Example("", "cat", b"1"),)), Shard("b", (Example("", "cat", b"2"),) * 2)) == ["b"]
+
+
+def test_memory_is_measured_on_the_largest_client(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    scenario = tiny(strategies=["average"])
+    here = open_site(scenario.settings(7))
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def noted(site: Site, job: Job, shared: Any) -> Reply:
+        asked.append((job.kind, job.clients))
+        return perform(site, job, shared)
+
+    monkeypatch.setattr("sim.plan.speeds.perform", noted)
+    calibrate(scenario, here, sizes_of(here, scenario))
+    (client,) = (shard.client for shard in largest(list(here.shards()), scenario.tuning))
+    for kind in ("tune", "score"):
+        assert (kind, (client,)) in asked
+    lengths = {s.client: max(len(e.prompt + e.answer) for e in s.train) for s in here.shards()}
+    assert lengths[client] == max(lengths.values())
 
 
 # -- room, and what is shown ------------------------------------------------------------------------------------------

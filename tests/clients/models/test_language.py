@@ -95,7 +95,7 @@ def test_labels_of_one_token(folder_of_kind: Folder, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prompts_lose_their_first_tokens(folder_of_kind: Folder, kind: str) -> None:
+def test_prompts_lose_their_beginnings_in_training_as_in_scoring(folder_of_kind: Folder, kind: str) -> None:
     """All labels are read after the same prompt, the one that leaves room for the longest."""
     folder = folder_of_kind(kind)
     model = loaded(folder, LABELLED, max_length=24)
@@ -108,7 +108,9 @@ def test_prompts_lose_their_first_tokens(folder_of_kind: Folder, kind: str) -> N
     for example, total, count in zip(TEXTS, sums, counts, strict=True):
         ids = answer(example.answer)
         assert count == len(ids)
-        assert total == pytest.approx(answer_loss(module, prompt(example.prompt)[-(24 - count) :], ids), rel=1e-5)
+        assert total == pytest.approx(answer_loss(module, prompt(example.prompt)[-(24 - longest) :], ids), rel=1e-5)
+    assert model.shortened(TEXTS) == sum(len(prompt(e.prompt)) > 24 - longest for e in TEXTS) == len(TEXTS)
+    assert loaded(folder, LABELLED).shortened(TEXTS) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

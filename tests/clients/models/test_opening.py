@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from tiny_models import FREE, LABELLED, LABELS, ONE_SET, SENTIMENT, TEXTS, loaded
 from transformers import (
     AutoTokenizer,
@@ -17,7 +18,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from clients.data.dataset import Dataset
+from clients.data.dataset import Dataset, Example, LabelSet
 from clients.errors import InputError
 from clients.models import pretrained as opening
 from clients.settings import ModelSpec
@@ -74,6 +75,107 @@ def test_models_that_write_no_text(folder_of_kind: Folder, tmp_path: Path) -> No
     for name, kind in (("classes", "GPT2ForSequenceClassification"), ("masked", "BertForMaskedLM")):
         with pytest.raises(InputError, match=rf"{name} is a {kind}, which writes no text; take a causal or encoder-decoder"):
             loaded(tmp_path / name, FREE)
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture"),
+    [
+        ("BertConfig", "BertModel"),
+        ("RobertaConfig", None),
+        ("WhisperConfig", "WhisperForConditionalGeneration"),
+        ("Wav2Vec2Config", "Wav2Vec2Model"),
+        ("SiglipConfig", "SiglipModel"),
+    ],
+)
+def test_kinds_that_are_not_supported_are_named(tmp_path: Path, config: str, architecture: str | None) -> None:
+    made = getattr(transformers, config)(architectures=[architecture] if architecture else None)
+    made.save_pretrained(tmp_path)
+    name = architecture or f"{made.model_type} model"
+    with pytest.raises(
+        InputError, match=rf"is a {name} \({made.model_type}\), which is not supported; supported are causal"
+    ):
+        loaded(tmp_path, FREE)
+
+
+def test_a_tokenizer_may_have_more_tokens_than_the_model_rows(folder_of_kind: Folder, tmp_path: Path) -> None:
+    """As CodeLlama and Gemma 3 have; a text or label that has one of them is named."""
+    shutil.copytree(folder_of_kind("gpt2"), tmp_path / "more")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "more")
+    before = loaded(folder_of_kind("gpt2"), LABELLED)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(tmp_path / "more")
+    assert len(tokenizer) == before.rows + 1
+    for head in ("own", "fresh", "labels"):
+        model = loaded(tmp_path / "more", LABELLED, head=head)
+        assert [e.ids for e in model.encode(TEXTS)] == [
+            e.ids for e in loaded(folder_of_kind("gpt2"), LABELLED, head=head).encode(TEXTS)
+        ]
+        with pytest.raises(InputError, match=r"token '<image>' has number 300, and the model only 300 .* 'a <image>"):
+            model.encode([Example("a <image>", "good")])
+    model = loaded(tmp_path / "more", LABELLED)
+    with pytest.raises(InputError, match=r"token '<image>' has number 300"):
+        model.values([Example("a <image>", "good")])
+    for head in ("own", "labels"):
+        with pytest.raises(InputError, match=r"token '<image>' has number 300, .* it is in '<image>'"):
+            loaded(tmp_path / "more", labelled("good", "<image>"), head=head)
+
+
+def labelled(*labels: str) -> Dataset:
+    return Dataset(LABELLED.shards, (), {"": LabelSet(labels, labels)})
+
+
+def words_only(folder: Path) -> Path:
+    """A tokenizer that knows some words and letters, and gives one unknown token for each other word."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<end>", "a", "e", "1", "的", "good", "bad", "very"]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.WhitespaceSplit()
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5"])
+@pytest.mark.parametrize(
+    ("labels", "head", "pair"),
+    [
+        (("good", "中文", "日本語"), "own", "'中文' and '日本語'"),
+        (("Good", "bad", "good"), "own", "'Good' and 'good'"),
+        (("very good", "bad", "good very"), "labels", "'very good' and 'good very'"),
+        (("good good", "bad", "good"), "labels", "'good good' and 'good'"),
+        (("good", "中文", "日本語"), "labels", "'中文' and '日本語'"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_named(
+    copied: Callable[..., Path], kind: str, labels: tuple[str, ...], head: str, pair: str
+) -> None:
+    folder = words_only(copied(kind))
+    with pytest.raises(InputError, match=rf"data: the labels {pair} cannot be told apart: "):
+        loaded(folder, labelled(*labels), head=head)
+    loaded(folder, labelled(*labels), head="fresh")  # reads no label
+    loaded(folder, labelled("very good", "good bad", "bad"), head=head)
+    if head == "own":
+        loaded(folder, labelled("very good", "good very"))  # written one after the other, they are not the same
+
+
+def test_a_label_without_tokens_has_no_row(folder_of_kind: Folder) -> None:
+    with pytest.raises(InputError, match=r"model\.head: labels needs labels with tokens, .* none for ''"):
+        loaded(folder_of_kind("gpt2"), labelled("good", ""), head="labels")
+
+
+def test_class_prompts_that_cannot_be_told_apart_are_named(folder_of_kind: Folder) -> None:
+    """The text encoder reads 32 tokens; sets are told apart on their own."""
+    long = "a photo, taken on a rainy day somewhere in the north of the country, of a "
+    same = LabelSet(("cat", "dog"), (long + "cat.", long + "dog."))
+    with pytest.raises(
+        InputError, match=r"the labels 'a photo.*of a cat\.' and 'a photo.*of a dog\.' cannot be told apart: .*32"
+    ):
+        loaded(folder_of_kind("clip"), Dataset(ONE_SET.shards, (), {"animals": same}))
+    one, other = (LabelSet((label,), ("a photo of a cat.",)) for label in ("cat", "kitten"))
+    loaded(folder_of_kind("clip"), Dataset(ONE_SET.shards, (), {"animals": one, "pets": other}))
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:

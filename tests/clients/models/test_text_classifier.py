@@ -1,6 +1,7 @@
 """A classification head on a language model's body, against the plain body and rows of the plain LM head."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from tiny_models import FREE, LABELLED, LABELS, SENTIMENT, TEXTS, loaded
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from clients.data.dataset import Dataset, LabelSet, Shard
+from clients.data.dataset import Dataset, LabelSet, Shard, fill
 from clients.errors import InputError
 from clients.settings import TuningSpec
 from clients.work import tuning
@@ -113,7 +114,29 @@ def test_free_text_has_no_classes(folder_of_kind: Folder, head: str) -> None:
         loaded(folder_of_kind("gpt2"), FREE, head=head)
 
 
-def test_long_prompts_lose_their_first_tokens(folder_of_kind: Folder) -> None:
+def test_long_prompts_lose_the_beginnings_of_columns(folder_of_kind: Folder) -> None:
+    model = loaded(folder_of_kind("gpt2"), Dataset(LABELLED.shards, (), SENTIMENT), head="fresh", max_length=16)
+    tokenizer = model.tokenizer
+    rows = [fill("Text:{text}\nLabel:{label}", {"text": "no cat " * n, "label": "good"}) for n in range(9)]
+    read = [tokenizer.decode(e.ids) for e in model.encode(rows)]
+    assert read[0] == "Text:\nLabel:"
+    assert all(one.startswith("Text:") and one.endswith("\nLabel:") for one in read)
+    assert all(example.prompt.endswith(one[5:]) for one, example in zip(read, rows, strict=True))
+    whole = [len(tokenizer.encode(e.prompt)) for e in rows]
+    assert [len(e.ids) == n for e, n in zip(model.encode(rows), whole, strict=True)] == [n <= 16 for n in whole]
+    assert model.shortened(rows) == sum(n > 16 for n in whole) > 2
+    with pytest.raises(InputError, match=r"too few tokens for 'Text:.*Label:': .* takes 12, and 4 are left"):
+        loaded(folder_of_kind("gpt2"), Dataset(LABELLED.shards, (), SENTIMENT), head="fresh", max_length=4).encode(rows)
+
+
+def test_a_blank_before_the_label_changes_nothing(folder_of_kind: Folder) -> None:
+    """The head stands where the label would begin."""
+    model = loaded(folder_of_kind("gpt2"), LABELLED, head="labels")
+    spaced = [replace(example, prompt=example.prompt + " ") for example in TEXTS]
+    assert model.encode(spaced) == model.encode(TEXTS)
+
+
+def test_long_prompts_without_columns_lose_their_first_tokens(folder_of_kind: Folder) -> None:
     model = loaded(folder_of_kind("gpt2"), Dataset(LABELLED.shards, (), SENTIMENT), head="fresh", max_length=8)
     tokenizer = model.tokenizer
     assert [list(e.ids) for e in model.encode(TEXTS)] == [tokenizer.encode(e.prompt)[-8:] for e in TEXTS]

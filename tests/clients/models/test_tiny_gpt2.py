@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def test_a_second_call_reuses_the_cache(site: Site, monkeypatch: pytest.MonkeyPa
     assert tiny_gpt2.tiny_gpt2(tiny, public) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []  # nothing half made
+
+
+def test_where_columns_stand_matters_where_texts_may_be_too_long() -> None:
+    tiny = TinyGPT2(positions=16)
+    short, long = Example("Text:a\nLabel:", "b"), Example("Text:a b c d\nLabel:", "b")
+    for example, matters in ((short, False), (long, True)):
+        marked = replace(example, columns=((5, len(example.prompt) - 7),))
+        assert (folder_of(tiny, (marked,)) != folder_of(tiny, (example,))) == matters
 
 
 def test_the_place_in_the_cache_depends_on_sizes_and_texts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
