@@ -4,17 +4,15 @@ Pictures stay as they are stored (PNG, JPEG, ...). Captions are CLIP's class pro
 the task arithmetic literature (Ilharco et al., 2023).
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from clients.data import digits
 from clients.data.dataset import LabelSet
 from clients.data.hub import open_table
+from clients.data.pictures import shown
 from clients.data.population import Population
 from clients.data.specs import ImageSet
 from clients.errors import InputError
@@ -139,11 +137,9 @@ def picture(chosen: ImageSet, row: int, cell: dict[str, Any] | None) -> bytes:
     """A picture as it is stored, once it has been decoded."""
     try:
         found = stored(cell)
-        with Image.open(io.BytesIO(found)) as image:
-            image.draft("L", (1, 1))  # a JPEG is read to its end, but only its coarse scale is computed
-            image.load()
+        shown(found, coarse=True)
         return found
-    except Exception as error:  # each of Pillow's decoders raises kinds of its own
+    except (OSError, ValueError) as error:
         raise InputError(
             f"data.sets: {chosen.name}: column {chosen.image!r}, row {row}: no picture ({error}); "
             "whole PNG or JPEG bytes are needed"

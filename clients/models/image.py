@@ -6,7 +6,6 @@ from the classes of its own data set only. Batch norms keep the running statisti
 does not depend on who else is in a batch.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from clients.data.dataset import Example, LabelSet
+from clients.data.pictures import decoded
 from clients.errors import InputError
 from clients.models.classifier import HeadedModel
 from clients.models.flat import config_facts, tunable
@@ -150,16 +150,6 @@ def pixels_of(processor: Any, images: Sequence[bytes]) -> torch.Tensor:
         InputError: one does not decode.
     """
     return processor([decoded(image) for image in images], return_tensors="pt").pixel_values
-
-
-def decoded(image: bytes) -> Any:
-    """A picture in RGB; InputError if it does not decode."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(io.BytesIO(image)).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"data: a picture does not decode ({error}); PNG or JPEG bytes are expected") from error
 
 
 def head_of(classifier: Any) -> nn.Linear:
