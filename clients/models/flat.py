@@ -49,7 +49,10 @@ class BaseModel(ABC):
         digest: of every parameter and buffer, the configuration and what turns examples into numbers.
         tuned: the module's tunable parameters, in the layout's order.
         parameters: how many there are, tunable or not.
+        notes: what was assumed when it was opened, in sentences.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, module: nn.Module, tunable: dict[str, nn.Parameter], words: Any, spec: ModelSpec, device: str
