@@ -4,18 +4,16 @@ Pictures stay as they are stored (PNG, JPEG, ...). Captions are CLIP's class pro
 the task arithmetic literature (Ilharco et al., 2023).
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from clients.data import digits
 from clients.data.dataset import LabelSet
 from clients.data.folders import classes_of
 from clients.data.hub import open_table
+from clients.data.pictures import shown
 from clients.data.population import Population
 from clients.data.specs import ImageSet
 from clients.data.text_files import typed
@@ -165,16 +163,15 @@ def stored(chosen: ImageSet, row: int, cell: dict[str, Any] | None) -> bytes:
 
 def decodes(chosen: ImageSet, row: int, content: bytes) -> None:
     """InputError if a picture cannot be decoded."""
-    with _picture_of(chosen, row), Image.open(io.BytesIO(content)) as image:
-        image.draft("L", (1, 1))  # a JPEG is read to its end, but only its coarse scale is computed
-        image.load()
+    with _picture_of(chosen, row):
+        shown(content, coarse=True)
 
 
 @contextmanager
 def _picture_of(chosen: ImageSet, row: int) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # each of Pillow's decoders raises kinds of its own
+    except (OSError, ValueError) as error:
         raise InputError(
             f"data.sets: {chosen.name}: column {chosen.image!r}, row {row}: no picture ({error}); "
             "whole PNG or JPEG bytes are needed"

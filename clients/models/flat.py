@@ -50,7 +50,10 @@ class BaseModel(ABC):
         micro_batch: how many examples a pass has at most, if that is limited; ``load`` sets it.
         tuned: the module's tunable parameters, in the layout's order.
         parameters: how many there are, tunable or not.
+        notes: what was assumed when it was opened, in sentences.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self, module: nn.Module, tunable: dict[str, nn.Parameter], words: Any, spec: ModelSpec, device: str

@@ -6,7 +6,7 @@ from the classes of its own data set only. Batch norms keep the running statisti
 does not depend on who else is in a batch.
 """
 
-import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,12 +18,13 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from clients.data.dataset import Example, LabelSet
-from clients.errors import InputError
+from clients.data.pictures import decoded
 from clients.models import text
 from clients.models.classifier import HeadedModel
 from clients.models.flat import config_facts, tunable
 from clients.models.language import tokenizer_facts
 from clients.models.tangent import expanded
+from clients.models.vision import heads_of
 from clients.settings import ModelSpec
 
 
@@ -67,10 +68,14 @@ class Classifier(nn.Module):
         self.classifier = classifier
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the head sees, [batch, width]."""
-        out = self.classifier.base_model(pixel_values=pixels)
-        pooled = out.pooler_output if getattr(out, "pooler_output", None) is not None else out.last_hidden_state[:, 0]
-        return pooled.flatten(1)
+        """What the head sees, [batch, width]; of several heads the first one."""
+        seen: list[torch.Tensor] = []
+        watch = heads_of(self.classifier)[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self.classifier(pixel_values=pixels)
+        finally:
+            watch.remove()
+        return seen[-1].flatten(1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.classifier(pixel_values=pixels).logits
@@ -92,8 +97,7 @@ class ImageModel(HeadedModel):
         self.rows = _rows(label_sets)
         config = (module.clip if isinstance(module, Clip) else module.classifier).config
         vision = getattr(config, "vision_config", config)
-        patch = getattr(vision, "patch_size", None)
-        self.tokens = (vision.image_size // patch) ** 2 + 1 if isinstance(patch, int) else 1
+        self.patch = patch if isinstance(patch := getattr(vision, "patch_size", None), int) else None
         facts = [
             config_facts(config),
             processor.to_json_string(),
@@ -101,17 +105,19 @@ class ImageModel(HeadedModel):
             {n: list(s.captions) for n, s in label_sets.items()},
         ]
         facts += tokenizer_facts(tokenizer) if tokenizer is not None else []
-        head = module.head if isinstance(module, Clip) else head_of(module.classifier)
+        head = module.head if isinstance(module, Clip) else nn.ModuleList(heads_of(module.classifier))
         fresh = head if spec.head == "fresh" else None
         chosen = tunable(module, spec, [head if fresh is None else None], fresh)
         super().__init__(module, chosen, facts, spec, device)
 
     def encode(self, examples: Sequence[Example]) -> list[Picture]:
         pixels = pixels_of(self.processor, [example.image for example in examples])
+        patches = [1] if self.patch is None else [side // self.patch for side in pixels.shape[2:]]
+        tokens = math.prod(patches) + (self.patch is not None)  # and the class token
         found = []
         for one, example in zip(pixels, examples, strict=True):
             start, labels = self.rows[example.label_set]
-            found.append(Picture(one, start + labels.index(example.answer), (start, start + len(labels)), self.tokens))
+            found.append(Picture(one, start + labels.index(example.answer), (start, start + len(labels)), tokens))
         return found
 
     @torch.no_grad()
@@ -163,24 +169,6 @@ def pixels_of(processor: Any, images: Sequence[bytes]) -> torch.Tensor:
         InputError: one does not decode.
     """
     return processor([decoded(image) for image in images], return_tensors="pt").pixel_values
-
-
-def decoded(image: bytes) -> Any:
-    """A picture in RGB; InputError if it does not decode."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(io.BytesIO(image)).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"data: a picture does not decode ({error}); PNG or JPEG bytes are expected") from error
-
-
-def head_of(classifier: Any) -> nn.Linear:
-    """The last linear layer of an image classifier, the one with as many outputs as it has labels."""
-    layers = [m for m in classifier.modules() if isinstance(m, nn.Linear) and m.out_features == classifier.config.num_labels]
-    if not layers:
-        raise InputError("model.base: the image classifier has no linear layer with as many outputs as labels")
-    return layers[-1]
 
 
 def _rows(label_sets: Mapping[str, LabelSet]) -> dict[str, tuple[int, tuple[str, ...]]]:

@@ -6,6 +6,7 @@ classifier       what models with a classification head share
 text_classifier  language models under one
 image            CLIP under class prompts, and image classifiers
 lora             low-rank adapters, for any of them
+vision           which models see, and whose classes the rows of a classifier's head are
 pretrained       models by hub id or folder
 tiny_gpt2, tiny_clip, resnet   embedded ones, made by ``pretraining`` and kept in the ``cache``
 """
@@ -19,12 +20,12 @@ from clients.data.manifest import Manifest
 from clients.errors import InputError
 from clients.exact import digest
 from clients.models import pretrained, resnet, tiny_clip, tiny_gpt2
-from clients.models.classifier import fresh_head
 from clients.models.flat import BaseModel, Layout
-from clients.models.image import Classifier, ImageModel, clip_model, head_of
+from clients.models.image import Classifier, ImageModel, clip_model
 from clients.models.language import EncoderDecoder, LanguageModel
 from clients.models.lora import add_adapters
 from clients.models.text_classifier import TextClassifier
+from clients.models.vision import heads_of, set_head
 from clients.settings import EMBEDDED_BASES, RESNET_18, TINY_CLIP, TINY_GPT2, ModelSpec
 
 __all__ = ["BaseModel", "Layout", "identity", "load"]
@@ -107,9 +108,13 @@ def _image_model(where: str, kind: pretrained.Kind, spec: ModelSpec, manifest: M
         made = clip_model(module, tokenizer, manifest.label_sets)
         _adapt(made.clip.vision_model, spec, None)
         return ImageModel(made, processor, tokenizer, spec, device, manifest.label_sets)
-    _set_head(module, spec, manifest)
-    _adapt(module, spec, head_of(module))
-    return ImageModel(Classifier(module), processor, None, spec, device, manifest.label_sets)
+    if spec.head == "labels":
+        raise InputError("model.head: labels needs a text encoder or LM head; an image classifier takes own or fresh")
+    notes = set_head(module, spec.base, spec.head == "fresh", manifest.label_sets)
+    _adapt(module, spec, torch.nn.ModuleList(heads_of(module)))
+    model = ImageModel(Classifier(module), processor, None, spec, device, manifest.label_sets)
+    model.notes = tuple(notes)
+    return model
 
 
 def _adapt(module: Any, spec: ModelSpec, head: torch.nn.Module | None) -> None:
@@ -117,31 +122,3 @@ def _adapt(module: Any, spec: ModelSpec, head: torch.nn.Module | None) -> None:
         if spec.dtype == "bfloat16":  # what is not tuned needs no float32
             module.to(torch.bfloat16)
         add_adapters(module, spec.lora, head)
-
-
-def _set_head(classifier: Any, spec: ModelSpec, manifest: Manifest) -> None:
-    """Check that an image classifier has the classes of the data, in their order, or give it a fresh head.
-
-    Classes that have the data's names are put into the data's order; others are taken as they come.
-
-    Raises:
-        InputError: it does not fit.
-    """
-    names = [label for key in sorted(manifest.label_sets) for label in manifest.label_sets[key].labels]
-    labels = len(names)
-    if spec.head == "labels":
-        raise InputError("model.head: labels needs a text encoder or LM head; an image classifier takes own or fresh")
-    if spec.head == "fresh":
-        old = head_of(classifier)
-        name = next(name for name, module in classifier.named_modules() if module is old)
-        classifier.set_submodule(name, fresh_head(int(old.in_features), labels, bias=True))
-        classifier.config.num_labels = labels
-    elif classifier.config.num_labels != labels:
-        raise InputError(
-            f"model.base: {spec.base} tells {classifier.config.num_labels} classes apart, the data have {labels}; "
-            "set model.head: fresh"
-        )
-    elif set(own := [classifier.config.id2label[number] for number in range(labels)]) == set(names):
-        order, head = [own.index(name) for name in names], head_of(classifier)
-        for parameter in head.parameters():
-            parameter.data = parameter.data[order]

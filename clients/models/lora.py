@@ -24,7 +24,8 @@ def add_adapters(module: Any, spec: LoraSpec, head: nn.Module | None) -> None:
     from peft import LoraConfig, inject_adapter_in_model
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-    linear = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+    heads = set(head.modules()) if head is not None else set()
+    linear = [n for n, m in module.named_modules() if isinstance(m, nn.Linear | Conv1D) and m not in heads]
     called = sorted({name.rpartition(".")[2] for name in linear})
     if not linear:
         raise InputError("model.lora: the model has no linear layer besides its head, and only those get adapters")

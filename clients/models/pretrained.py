@@ -8,7 +8,7 @@ import torch
 
 from clients.data.dataset import LabelSet
 from clients.errors import InputError
-from clients.models import chat, text
+from clients.models import chat, text, vision
 from clients.settings import ModelSpec
 
 Kind = Literal["causal", "encoder-decoder", "clip", "classifier"]
@@ -43,10 +43,8 @@ def kind_of(where: str, spec: ModelSpec) -> Kind:
         raise InputError(
             f"model.base: {where} is a {names[0]}, which writes no text; take a causal or encoder-decoder language model"
         )
-    if config.model_type == "clip":
-        return "clip"
-    if names[0].endswith("ForImageClassification"):
-        return "classifier"
+    if (sees := vision.kind_of(where, config, spec.head == "fresh")) is not None:
+        return sees
     kind: Kind = "encoder-decoder" if getattr(config, "is_encoder_decoder", False) else "causal"
     _check_supported(where, config, kind, spec)
     return kind
@@ -96,8 +94,11 @@ def open_module(where: str, kind: Kind, spec: ModelSpec) -> Any:
             where, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         ),
     )
-    fresh_head = kind == "classifier" and spec.head == "fresh"  # its weights may be missing: it is replaced
-    missing = [name for name in sorted(loading["missing_keys"]) if not (fresh_head and name.startswith("classifier"))]
+    replaced = (
+        vision.heads_of(module) if kind == "classifier" and spec.head == "fresh" else []
+    )  # their weights may be missing
+    heads = tuple(f"{name}." for name, part in module.named_modules() if part in replaced)
+    missing = [name for name in sorted(loading["missing_keys"]) if not name.startswith(heads)]
     if missing:  # the library fills them at random
         raise InputError(f"model.base: {where} has no weights for {len(missing)} tensors, as {missing[0]}")
     if spec.gradient_checkpointing:

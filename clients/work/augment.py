@@ -15,8 +15,8 @@ from dataclasses import replace
 from PIL import Image, ImageEnhance, ImageOps
 
 from clients.data.dataset import Example
+from clients.data.pictures import decoded
 from clients.exact import digest
-from clients.models.image import decoded
 
 STRONGEST = 10
 GREY = (128, 128, 128)

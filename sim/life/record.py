@@ -35,7 +35,7 @@ def new(system: System) -> Record:
         "stage": "learning",
         "clients": 0,
         "unseen": len(system.population.unseen),
-        "data": list(system.population.notes),
+        "data": [*system.population.notes, *system.notes],
         "metric": system.manifest.metric,
         "sides": {side: getattr(system.population.sides, side) for side in ("reported", "chosen_on", "halved")},
         "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},

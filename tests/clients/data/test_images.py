@@ -30,6 +30,13 @@ def picture(name: str, row: int, kind: str = "PNG", size: int = 4) -> bytes:
     return file.getvalue()
 
 
+def floats() -> bytes:
+    """A TIFF of numbers of which nobody says which one is white."""
+    file = io.BytesIO()
+    Image.new("F", (4, 4), 0.5).save(file, format="TIFF")
+    return file.getvalue()
+
+
 Make = Callable[..., dict[str, str]]
 
 
@@ -279,6 +286,7 @@ def test_pictures_may_be_files_or_plain_bytes(make: Make, tmp_path: Path) -> Non
 
 JPEG = picture("whole", 0, "JPEG", 64)
 PNG = picture("whole", 0, "PNG", 64)
+FLOATS = floats()
 
 
 @pytest.mark.parametrize(
@@ -289,6 +297,7 @@ PNG = picture("whole", 0, "PNG", 64)
         {"bytes": PNG[: len(PNG) // 2], "path": None},
         {"bytes": PNG[:200] + bytes(60) + PNG[260:], "path": None},
         {"bytes": b"", "path": None},
+        {"bytes": FLOATS, "path": None},
         {"bytes": None, "path": "/no/such/file.png"},
         None,
     ],

@@ -22,8 +22,8 @@ from tiny_models import (
 from transformers import AutoImageProcessor, AutoModelForImageClassification, AutoTokenizer, CLIPModel
 
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
+from clients.data.pictures import decoded
 from clients.errors import InputError
-from clients.models.image import decoded
 from clients.settings import TuningSpec
 from clients.work import tuning
 

@@ -25,8 +25,8 @@ from transformers import (
 )
 
 from clients.data.dataset import Dataset, Example, LabelSet, Shard
+from clients.data.pictures import decoded
 from clients.models import loaders as models
-from clients.models.image import decoded
 from clients.models.tiny_clip import close_texts, image_processor
 from clients.models.tiny_gpt2 import train_tokenizer
 from clients.settings import ModelSpec
