@@ -191,11 +191,23 @@ def strategies() -> None:
 
 
 @app.command()
-def datasets() -> None:
-    """List the data families."""
+def datasets(
+    scenario: Annotated[
+        str | None, typer.Argument(metavar="[SCENARIO]", help="Tell what is read for it, and run nothing.")
+    ] = None,
+    overrides: Sets = [],  # noqa: B006
+) -> None:
+    """List the data families; or tell what is read for a scenario, and show what the model is given."""
     from clients.data.loaders import LOADERS
     from sim.terminal import console
 
+    if scenario is not None:
+        from sim.plan.reading import reading
+        from sim.scenario.file import load_scenario
+
+        for line in reading(load_scenario(scenario, overrides)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return
     for name, (_, what) in LOADERS.items():
         console.print(f"[bold]{name}[/]  {what}", highlight=False)
 

@@ -113,6 +113,10 @@ class BaseModel(ABC):
         """
         return 0
 
+    @abstractmethod
+    def shown(self, example: Example) -> tuple[str, str]:
+        """What the model is given of an example, and what it is to answer, as text; special tokens are spelt."""
+
     @property
     def at_once(self) -> int:
         """Examples of a pass that scores, or (prompt, label) pairs."""

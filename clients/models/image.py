@@ -94,7 +94,7 @@ class ImageModel(HeadedModel):
         label_sets: Mapping[str, LabelSet],
     ) -> None:
         self.processor = processor
-        self.rows = _rows(label_sets)
+        self.rows, self.label_sets = _rows(label_sets), label_sets
         config = (module.clip if isinstance(module, Clip) else module.classifier).config
         vision = getattr(config, "vision_config", config)
         self.patch = patch if isinstance(patch := getattr(vision, "patch_size", None), int) else None
@@ -119,6 +119,11 @@ class ImageModel(HeadedModel):
             start, labels = self.rows[example.label_set]
             found.append(Picture(one, start + labels.index(example.answer), (start, start + len(labels)), tokens))
         return found
+
+    def shown(self, example: Example) -> tuple[str, str]:
+        (picture,) = self.encode([example])
+        caption = self.label_sets[example.label_set].captions[self.rows[example.label_set][1].index(example.answer)]
+        return " × ".join(map(str, picture.pixels.shape)) + " values, as channels × height × width", caption
 
     @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:

@@ -50,6 +50,12 @@ class LanguageModel(BaseModel):
     def shortened(self, examples: Sequence[Example]) -> int:
         return sum(encoded.shortened for encoded in self.encode(examples))
 
+    def shown(self, example: Example) -> tuple[str, str]:
+        (encoded,) = self.encode([example])
+        parts = encoded.ids[: -encoded.answer], encoded.ids[-encoded.answer :]
+        asked, answer = (text.spelt(self.tokenizer, part) for part in parts)
+        return asked, answer
+
     def _before(self, example: Example) -> str | None:
         return text.before_answer(self.tokenizer, example.prompt, self.day, self.closed_prompt)
 

@@ -174,6 +174,12 @@ def cut(prompt: str, columns: Sequence[tuple[int, int]], kept: int) -> str:
     return "".join([*pieces, prompt[at:]])
 
 
+def spelt(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Tokens as text, special ones too."""
+    found: str = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return found
+
+
 def short(text: str) -> str:
     """A text as errors name it."""
     return text if len(text) <= 80 else f"{text[:50]}…{text[-29:]}"

@@ -69,6 +69,9 @@ class TextClassifier(HeadedModel):
     def shortened(self, examples: Sequence[Example]) -> int:
         return sum(self._encode(example).shortened for example in examples)
 
+    def shown(self, example: Example) -> tuple[str, str]:
+        return text.spelt(self.tokenizer, self._encode(example).ids), example.answer
+
     @torch.no_grad()
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean over a shard of what the head sees; fp32 [width]."""

@@ -5,7 +5,9 @@ values, and a process does one job at a time.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from clients.data.population import Population
 from clients.data.shards import Shard
 from clients.data.source import ShardRef, Source
 from clients.data.specs import DataSpec
+from clients.errors import InputError
 from clients.models import loaders as models
 from clients.models.flat import BaseModel
 from clients.settings import Settings
@@ -46,6 +49,20 @@ class Site:
     def shards(self) -> Iterator[Shard]:
         """The data of all clients, in the manifest's order; InputError at the first whose are not here."""
         return (self.shard(client) for client in self.manifest.clients)
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """Lines for the user: what was assumed of the model, and how many texts are too long for it."""
+        longer = texts = 0
+        for client in self.manifest.clients:
+            with suppress(InputError):  # its data lie elsewhere
+                examples = self.shard(client).examples
+                longer, texts = longer + self.model.shortened(examples), texts + len(examples)
+        cut = (
+            f"{longer:,} of {texts:,} texts take more than model.max_length = {self.settings.model.max_length} tokens: "
+            "their columns lose their beginnings."
+        )
+        return (*self.model.notes, *([cut] if longer else []))
 
     def anchors_of(self, count: int) -> np.ndarray:
         """So many anchors, float64 [count, width], made at the first call; InputError where public data are too few."""

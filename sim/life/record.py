@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.errors import InputError
+from clients.work.site import open_site
 from sim.life.cost import Cost
 from sim.life.ledger import Ledger
 from sim.life.system import System
@@ -35,7 +36,7 @@ def new(system: System) -> Record:
         "stage": "learning",
         "clients": 0,
         "unseen": len(system.population.unseen),
-        "data": [*system.population.notes, *system.notes],
+        "data": [*system.population.notes, *open_site(system.settings).told],
         "metric": system.manifest.metric,
         "sides": {side: getattr(system.population.sides, side) for side in ("reported", "chosen_on", "halved")},
         "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},

@@ -36,7 +36,6 @@ class System:
         population: as it stands now.
         refs: names that stand for parts of shards: of clients some of whose examples left since workers were opened.
         parameters: of the base model, tunable or not.
-        notes: what was assumed of the base model.
         store: where all its files are.
         kept: by rule, None for strategies that ask for no vectors.
         strategies: by label.
@@ -48,7 +47,6 @@ class System:
     manifest: Manifest
     population: Population
     parameters: int
-    notes: tuple[str, ...]
     store: Store
     kept: dict[Rule, Kept]
     strategies: dict[str, Strategy[Any]]
@@ -131,10 +129,7 @@ def build(scenario: Scenario, seed: int, store: Store, population: Population, l
             each.load()
         for strategy in strategies.values():
             strategy.load()
-    model = site.model
-    return System(
-        scenario, seed, settings, site.manifest, population, model.parameters, model.notes, store, kept, strategies
-    )
+    return System(scenario, seed, settings, site.manifest, population, site.model.parameters, store, kept, strategies)
 
 
 def parts_by_rule(strategies: Mapping[str, Strategy[Any]]) -> dict[Rule, tuple[Part, ...]]:
