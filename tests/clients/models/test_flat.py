@@ -165,8 +165,11 @@ def test_a_tokenizer_with_more_tokens_than_the_model(stories_folder: Path, tmp_p
     model.tokenizer.add_tokens(["<new>"])
     model.tokenizer.save_pretrained(tmp_path)
     model.module.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="513 tokens, its model only 512"):
-        load_folder(tmp_path)
+    more = load_folder(tmp_path)
+    assert len(more.tokenizer) == 513
+    assert more.encode([Example("once", "upon")]) == load_folder(stories_folder).encode([Example("once", "upon")])
+    with pytest.raises(InputError, match="token '▁<new>' has number 512, and the model only 512 rows"):
+        more.encode([Example("<new>", "once")])
 
 
 def test_no_answer_loss_where_only_padding_differs(site: Site) -> None:
