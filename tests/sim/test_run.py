@@ -22,11 +22,14 @@ from sim.life.summary import read_rows
 from sim.run import forget as forget_in
 from sim.run import run_scenario
 from sim.scenario.file import load_scenario
+from strategies.state.kept import chooses
 from strategies.state.store import called
 
 LABELS = ["zero_shot", "local", "average", "sift_masks", "counts", "half", "mask_only", "clamu", "clamu_vectors",
           "clamu_random", "clamu_signs"]  # fmt: skip
 STEPS, MASK_STEPS = 3, 2
+WHO = ("aaa", "ann", "bob", "cid", "dee")
+"""The first, of as many rows as the others, is public."""
 
 
 def summary_of(run: Path) -> dict[str, Any]:
@@ -211,14 +214,49 @@ def test_several_seeds_are_averaged(tmp_path: Path) -> None:
     both = parts["ab"]["strategies"]["average"]
     one, two = (parts[name]["strategies"]["average"] for name in "ab")
     for key, value in both["accuracy"].items():
-        if key.startswith("unseen"):
-            assert value is None  # everybody has joined
+        if value is None:  # everybody has joined, or in one seed nobody is of the other half
+            assert None in (one["accuracy"][key], two["accuracy"][key])
             continue
         assert value == pytest.approx((one["accuracy"][key] + two["accuracy"][key]) / 2, abs=1e-15)
         spread = abs(one["accuracy"][key] - two["accuracy"][key]) / math.sqrt(2)
         assert parts["ab"]["spread"]["average"][key] == pytest.approx(spread, abs=1e-12)
     assert both["bitwise_equal"] is True
     assert both["state_digest"] not in (one["state_digest"], two["state_digest"])
+
+
+def test_the_other_half_is_told_where_settings_are_chosen_on_what_is_reported(finished: Path) -> None:
+    """Memorised pairs are scored on what was trained."""
+    told, rows = summary_of(finished), read_rows(finished)
+    assert told["sides"] == {"reported": "train", "chosen_on": "train", "halved": True}
+    last = max(row["events"] for row in rows)
+    for label, strategy in told["strategies"].items():
+        for name, events in (("before", 0), ("after", last)):
+            mine = [
+                row["value"]
+                for row in rows
+                if (row["strategy"], row["events"], row["split"]) == (label, events, "held_in")
+                and not chooses(row["client"], 7)
+            ]
+            assert 0 < len(mine) < 8
+            assert strategy["accuracy"][f"other_half_{name}"] == pytest.approx(sum(mine) / len(mine), abs=1e-15)
+
+
+def test_who_has_no_example_to_report_is_in_no_mean(tmp_path: Path) -> None:
+    """Nine different rows of ann, bob and dee each, and nine times the same of cid, which is trained on."""
+    rows = [{"who": who, "text": f"{who} {0 if who == 'cid' else i}", "mood": "ab"[i % 2]} for who in WHO for i in range(9)]
+    rows = [row | {"mood": "a"} if row["who"] == "cid" else row for row in rows]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"family": "table", "source": str(tmp_path / "t.jsonl"), "prompt": "{text}:{mood}", "client_column": "who"}
+    data |= {"clients": 4, "public_clients": 1}
+    run = run_scenario(tiny(data=data, strategies=["local", "average"], stream={"requests": 0}), tmp_path / "run")
+    told = summary_of(run)
+    assert "1 of 4 clients have no test examples and are in no mean of scores: cid." in told["data"]
+    assert (told["clients"], told["gone"], told["sides"]["halved"]) == (4, 0, False)
+    for label, strategy in told["strategies"].items():
+        values = {row["client"]: row["value"] for row in read_rows(run) if row["strategy"] == label}
+        assert values.pop("cid") is None
+        assert strategy["accuracy"]["held_in_before"] == pytest.approx(sum(values.values()) / 3, abs=1e-15)
+        assert strategy["accuracy"]["other_half_before"] is None
 
 
 def test_everybody_may_be_forgotten(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The race of ways to serve and scales, against hand-computed differences and a plain search over everything."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,9 @@ class Members:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.members = dict.fromkeys(names)
+
+    def choosers(self) -> list[str]:
+        return list(self.members)
 
 
 def run(table: Table, scales: Sequence[float]) -> tuple[tuple[int, float], Judge]:
@@ -175,3 +179,23 @@ def test_alpha_is_the_best_of_the_grid_whatever_order_members_joined_in(make_kep
     assert chosen[0] == chosen[1]
     sums = {scale: sum(table[name]["mean", scale] for name in names) for scale in (1.0, 2.0, 3.0)}
     assert chosen[0][0] == {"alpha": max(sums, key=lambda scale: sums[scale])}
+
+
+def test_settings_are_chosen_on_half_of_the_members_where_the_same_data_are_reported() -> None:
+    """Each client's half follows from its name and the seed; nobody else is asked, and nobody at all is the first choice."""
+    names = [f"u{number}" for number in range(40)]
+    kept, halved = (Kept(Path("nowhere"), "plain", (0, SIZE), (Sum(),), SEED, halved=half) for half in (False, True))
+    for each in (kept, halved):
+        each.imagine(names)
+    digests = {name: hashlib.sha256(f'["half",{SEED},"{name}"]'.encode()).digest() for name in names}
+    mine = [name for name in names if digests[name][3] % 2 == 0]  # the last bit of the first four bytes
+    assert kept.choosers() == names
+    assert halved.choosers() == mine
+    assert 10 < len(mine) < 30
+    table: Table = {name: {("merged", 0.5): 0.25, ("merged", 1.0): 0.5 if name in mine else 0.0} for name in names}
+    judge = Judge(table)
+    ways = [lambda clients: [(client, Masked("merged")) for client in clients]]
+    assert race(halved, judge, ways, [0.5, 1.0]) == (0, 1.0)
+    assert {client for client, _, _ in judge.asked} <= set(mine)
+    halved.imagine([name for name in names if name not in mine])
+    assert race(halved, judge, ways, [1.0, 0.5]) == (0, 0.5)
