@@ -12,6 +12,7 @@ import pyarrow as pa
 from clients.data import text_files
 from clients.errors import InputError
 from clients.exact import digest
+from clients.exact.files import blame
 
 FILE_KINDS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 EMBEDDED = ("microblog", "forum", "digits")  # modules beside this one whose rows(config) makes the table
@@ -129,6 +130,7 @@ def _explained(source: str, config: str | None, split: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # the library raises a dozen kinds, with the network's on top
+        blame(error, Path(datasets.config.HF_DATASETS_CACHE), "HF_DATASETS_CACHE")
         script = _script(path, error)
         if script:
             raise InputError(

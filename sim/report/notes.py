@@ -1,4 +1,4 @@
-"""What a person has to know beside the figures: who is missing and why, and whose data are gone."""
+"""What a person has to know beside the figures: who is missing and why, whose data are gone, which strategies failed."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ SHOWN = 10
 """Clients who are named with their errors; of the others there is a number."""
 
 
-def notes(missing: Missing, gone: int) -> list[str]:
+def notes(missing: Missing, gone: int, failed: Mapping[str, str | None] = {}) -> list[str]:
     """Lines for terminal and report; none where everybody is there."""
     lines = []
     for seed, clients in missing.items():
@@ -24,4 +24,5 @@ def notes(missing: Missing, gone: int) -> list[str]:
         lines.append(
             f"The data of {gone} {who} gone: their scores are those measured before, and later means are without them."
         )
+    lines += [f"{label} failed: {reason}. It has no figures there." for label, reason in failed.items() if reason]
     return lines

@@ -75,6 +75,7 @@ class StrategyResult(BaseModel):
     state_digest: str
     rebuilt_digest: str | None
     bitwise_equal: bool | None
+    failed: str | None = None
 
 
 class Point(BaseModel):
@@ -124,8 +125,8 @@ class Summary(BaseModel):
 
     @property
     def notes(self) -> list[str]:
-        """Who is missing and why, and whose data are gone."""
-        return notes(self.missing, self.gone)
+        """Who is missing and why, whose data are gone, and which strategies failed."""
+        return notes(self.missing, self.gone, {label: result.failed for label, result in self.strategies.items()})
 
 
 @dataclass(frozen=True)
