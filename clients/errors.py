@@ -1,8 +1,12 @@
-"""The two exceptions that a user may see; their messages say what, where and, if it is known, what would be right."""
+"""The exceptions that a user may see; their messages say what, where and, if it is known, what would be right."""
 
 
 class InputError(ValueError):
     """Bad scenario, data, model or run folder. The command line prints the message and exits non-zero."""
+
+
+class NotFiniteError(InputError):
+    """Numbers went out of what a float can hold, as where a step is much too large. It says of whom, and of what."""
 
 
 class WorkError(RuntimeError):

@@ -24,6 +24,8 @@ Frames = list[bytes]
 Answer = Callable[[Frames], Iterator[Frames]]
 STARTS_WITHIN = 120.0
 """Seconds in which a warm process has to listen."""
+LONGEST = 107
+"""Bytes of a Unix socket's path."""
 LOOK = 0.5
 """Seconds between two looks whether the other side is still there."""
 
@@ -32,14 +34,22 @@ def place_of(*key: str) -> Path:
     """The socket of the warm process that a key tells from others.
 
     Raises:
-        InputError: the folder of sockets belongs to another user.
+        InputError: the folder of sockets belongs to another user, or its path is too long for a socket.
     """
     folder = Path(tempfile.gettempdir()) / f"unmerge-{os.getuid()}"
+    check_sockets(folder, f"{'0' * 16}.{2**22}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise InputError(f"{folder}: belongs to another user or is open to others; set TMPDIR to a folder of your own")
     return folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.sock"
+
+
+def check_sockets(folder: Path, longest: str) -> None:
+    """Raise InputError if a socket of that name in the folder has a path that the system does not take."""
+    if len(os.fsencode(folder / longest)) > LONGEST:
+        most = LONGEST - len(longest) - 1
+        raise InputError(f"{folder}: is too long for the sockets in it (at most {most} bytes); set TMPDIR to a shorter one")
 
 
 def ask(place: Path, command: Sequence[str], environment: dict[str, str], frames: Frames) -> Iterator[Frames]:

@@ -269,7 +269,8 @@ def _positions(rows: str | None) -> list[int]:
 
 
 def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str | None = None) -> None:
-    """The results of a run by a table; exit code 1 if a state is not what it should be, or too many are missing."""
+    """The results of a run by a table; exit code 1 if a state is not what it should be, too many are missing, or a strategy
+    failed."""
     from sim.life.system import read_json
     from sim.report.notes import notes
     from sim.terminal import console
@@ -277,7 +278,8 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     summary = read_json(run / "summary.json")
     console.print(table(summary, console.width))
     _tell_gap(summary)
-    for each in notes(summary["missing"], summary["gone"], summary["sides"]["halved"]):
+    failed = {label: result.get("failed") for label, result in summary["strategies"].items()}
+    for each in notes(summary["missing"], summary["gone"], failed, summary["sides"]["halved"]):
         console.print(each, highlight=False, markup=False, soft_wrap=True)
     page = run / "report.html"
     console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)
@@ -289,6 +291,8 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
             f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; what the others "
             "came to was written"
         )
+    if named := [label for label, reason in failed.items() if reason]:
+        raise InputError(f"{run}: {', '.join(named)} failed; what the others came to was written")
 
 
 def _tell_gap(summary: dict[str, Any]) -> None:

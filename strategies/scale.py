@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from clients.errors import InputError
+from clients.errors import InputError, NotFiniteError
 from clients.exact import digest
 from clients.jobs import score_job
 from clients.work.scoring import Part
@@ -74,8 +74,13 @@ def winner(
 ) -> Candidate:
     """Who is left, or the best of those who are left when all clients were asked; without clients the first.
 
+    A candidate whose score by some client is not finite falls out.
+
     Args:
         scored: the scores of candidates by some clients, in the clients' order.
+
+    Raises:
+        NotFiniteError: of no candidate all scores are finite.
     """
     scores: dict[Candidate, list[float]] = {candidate: [] for candidate in running}
     asked = 0
@@ -84,7 +89,11 @@ def winner(
         for candidate, values in scored(some, running).items():
             scores[candidate].extend(values)
         asked += len(some)
-        running = not_behind({candidate: scores[candidate] for candidate in running})
+        finite = [candidate for candidate in running if np.isfinite(scores[candidate]).all()]
+        if not finite:
+            worst = clients[int(np.isfinite(scores[running[0]]).argmin())]
+            raise NotFiniteError(f"nothing that there is to choose from gives finite scores; the first does not on {worst}")
+        running = not_behind({candidate: scores[candidate] for candidate in finite})
     return running[0]
 
 

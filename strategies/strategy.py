@@ -47,7 +47,7 @@ NEEDS: dict[Deletion, str] = {
 }
 """Who has to be reached for a deletion."""
 
-CHOSEN = "chosen.json"
+CHOSEN, FAILED = "chosen.json", "failed"
 MASK_SUFFIX, VECTOR_SUFFIX = ".bits", ".safetensors"
 MERGED = "merged"
 """Name of the vector that a strategy has merged itself, as a direction of served models."""
@@ -130,7 +130,22 @@ class Strategy(ABC, Generic[P]):
 
         Clients may have joined, left, come back, and lost some of their examples (``kept.changed``) since the last one. A
         strategy that remembers whom something was made of compares ``kept.digests`` with those that it remembers.
+
+        Raises:
+            NotFiniteError: what it has chosen from, or trained, is not. It then ``fail``s, and is asked again at the next
+                release.
         """
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has nothing to serve, since what it localized was not finite."""
+        return FAILED in self.chosen
+
+    def fail(self) -> None:
+        """Let go of everything that is its own, as it was left in the middle; until it localizes it serves nobody."""
+        for name in self.store.sizes():
+            self.store.erase(name)
+        self.chosen = {FAILED: True}
 
     def work(self, before: Sequence[str], after: Sequence[str]) -> Work | None:
         """What ``localize`` asks of clients when the members ``before`` have become those ``after``, where there is a

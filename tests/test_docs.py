@@ -79,6 +79,10 @@ PATTERNS, UNDER_WAY = (
 )
 
 
+OVERFLOWING = {"task_arithmetic": {"scale": 3e38}}
+"""What it serves is not finite."""
+
+
 class Faulty(InlineWorkers):
     """Workers under whom u6 can never be tuned, the first to be derived again comes back changed, and others never do."""
 
@@ -140,8 +144,8 @@ def lively(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 @pytest.fixture(scope="module")
 def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory, lively: tuple[Path, set[str]]) -> list[Path]:
-    """A run of every strategy and requests to it, one with failures and somebody offline, one of two seeds with the gap to
-    retraining, and the lively one."""
+    """A run of every strategy and requests to it, one with failures of both kinds and somebody offline, one of two seeds
+    with the gap to retraining, and the lively one."""
     folder = tmp_path_factory.mktemp("documented")
     digits = {
         "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "validation": 4, "public_clients": 2},
@@ -162,7 +166,7 @@ def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory, lively: tuple[Pa
     stream["offline"] = {"policy": "rebuild", "calendar": {away: [[0, 400]]}}
     return [
         every,
-        run_scenario(tiny(strategies=["average", "local"], stream=stream, audit=[]), folder / "faulty", faulty),
+        run_scenario(tiny(strategies=["average", "local", OVERFLOWING], stream=stream, audit=[]), folder / "faulty", faulty),
         run_scenario(tiny(**digits, stream={"requests": 1}), folder / "gap"),
         lively[0],
     ]

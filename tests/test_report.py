@@ -124,6 +124,9 @@ def test_who_is_missing_and_whose_data_are_gone_is_told() -> None:
         "  u3 (sign_fixed): never answered",
         "The data of 1 client are gone: their scores are those measured before, and later means are without them.",
     ]
+    assert notes(nothing, 0, {"average": None, "ties": "its scores are not finite"}) == [
+        "ties failed: its scores are not finite. It has no figures there."
+    ]
     many = {f"u{i:02}": {"plain": "no"} for i in range(12)}
     told = notes({"8": many}, 2)
     assert told[0] == "Seed 8: 12 clients are missing: they could not be tuned, and are in no mean."

@@ -11,6 +11,7 @@ from clients.data import folders, splits, text_files
 from clients.data.folders import Folder
 from clients.data.text_files import Dialect, Texts
 from clients.errors import InputError
+from clients.exact.files import blame
 
 EMBEDDED = ("microblog", "forum", "digits")  # modules beside this one whose rows(config) makes the table
 
@@ -109,6 +110,7 @@ def _explained(source: str, config: str | None, split: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # the library raises a dozen kinds, with the network's on top
+        blame(error, Path(datasets.config.HF_DATASETS_CACHE), "HF_DATASETS_CACHE")
         script = _script(path, error)
         if script:
             raise InputError(

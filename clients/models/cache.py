@@ -6,19 +6,25 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from clients.data.dataset import Example
 from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.determinism import environment
+from clients.exact.files import check_writable, unwritable
 from clients.strict import Strict
 
 PRETRAINING_THREADS = 2  # part of the recipe: fixed whatever the machine has
+VARIABLE = "UNMERGE_CACHE"
+ROOM = 64_000_000
+"""Bytes that have to be left before a model is pretrained: the largest of the embedded ones takes 45 MB by default."""
 
 
 def cache_folder() -> Path:
     """``$UNMERGE_CACHE``, or ``unmerge`` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("UNMERGE_CACHE") or Path(base) / "unmerge")
+    return Path(os.environ.get(VARIABLE) or Path(base) / "unmerge")
 
 
 def recipe_digest(spec: Strict, public: tuple[Example, ...], more: object = None) -> str:
@@ -36,7 +42,7 @@ def made_once(name: str, recipe: str, public: tuple[Example, ...], make: Callabl
     """Folder of a pretrained model, made now by ``make(folder)`` if it is not in the cache.
 
     Raises:
-        InputError: the public part is empty.
+        InputError: the public part is empty; or, found before pretraining, the cache cannot be written to or is full.
     """
     folder = cached(name, recipe)
     if (folder / "model.safetensors").exists():
@@ -49,7 +55,7 @@ def made_once(name: str, recipe: str, public: tuple[Example, ...], make: Callabl
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(folder.parent, VARIABLE, ROOM)
     partial = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:
         make(partial)
@@ -58,6 +64,8 @@ def made_once(name: str, recipe: str, public: tuple[Example, ...], make: Callabl
         except OSError:  # another process made the same model meanwhile
             if not (folder / "model.safetensors").exists():
                 raise
+    except (OSError, SafetensorError) as error:  # the disk has filled up meanwhile
+        raise unwritable(folder.parent, VARIABLE, str(error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from clients.data.dataset import Example
+from clients.exact.finite import hits
 from clients.models.flat import BaseModel
 
 HEAD_SEED = 0
@@ -40,16 +41,17 @@ class HeadedModel(BaseModel):
 
     @torch.no_grad()
     def values(self, examples: Sequence[Example]) -> list[float]:
-        """1 where the right label has the largest logit, else 0."""
+        """1 where the right label has the largest logit, else 0; NaN where that is not finite."""
         right: list[float] = []
         for batch in self._batches(examples):
             with self.computing():
-                right += (self.logits(batch).argmax(1) == self._labels(batch)).float().tolist()
+                logits = self.logits(batch).cpu().numpy()
+            right += hits(logits, np.array([one.label for one in batch])).tolist()
         return right
 
     @torch.no_grad()
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """Softmax over the head's rows, 0 where a logit is −inf."""
+        """Softmax over the head's rows, 0 where a logit is −inf; NaN where the largest is not finite."""
         found, right = [], []
         for batch in self._batches(examples):
             with self.computing():

@@ -61,6 +61,8 @@ class BaseModel(ABC):
         self.module: Any = module.to(device).eval()  # no dropout: tuning is a function of the data and the recipe
         self.spec, self.device = spec, device
         self.micro_batch: int | None = None
+        if wrong := [name for name, p in self.module.named_parameters() if not torch.isfinite(p).all()]:
+            raise InputError(f"model.base: {spec.base}: {len(wrong)} tensors hold NaN or infinite weights, as {wrong[0]}")
         self.digest = digest.of_json([_weights(self.module), words])
         self.layout, self.flat = _flatten(self.module, tunable, device)
         self.grad = torch.zeros_like(self.flat)
@@ -92,7 +94,7 @@ class BaseModel(ABC):
 
     @abstractmethod
     def values(self, examples: Sequence[Example]) -> list[float]:
-        """What each example scores under the current parameters, between 0 and 1."""
+        """What each example scores under the current parameters, between 0 and 1; NaN where they give no finite numbers."""
 
     @abstractmethod
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from clients.data.dataset import Example, LabelSet
+from clients.exact.finite import hits
 from clients.models import chat, text
 from clients.models.flat import BaseModel, config_facts, tunable
 from clients.models.tangent import expanded
@@ -97,13 +98,13 @@ class LanguageModel(BaseModel):
         return np.concatenate(sums), np.concatenate(counts)
 
     def values(self, examples: Sequence[Example]) -> list[float]:
-        """Answer probability of each, or where answers are labels 1 if the right one is chosen, else 0."""
+        """Answer probability of each, or where answers are labels 1 if the right one is chosen, else 0, NaN if none is."""
         if not self.label_sets:
             sums, counts = self.answer_losses(self.encode(examples))
             return [float(p) for p in np.exp(-sums / counts)]
         labels = self.label_sets[examples[0].label_set].labels
-        chosen = self.label_losses(examples, labels).argmin(1)
-        return [float(labels[c] == example.answer) for c, example in zip(chosen, examples, strict=True)]
+        right = np.array([labels.index(example.answer) for example in examples])
+        return hits(-self.label_losses(examples, labels), right).tolist()
 
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         """Answer probabilities, or the labels' among all labels: their summed log-probabilities, normalised."""

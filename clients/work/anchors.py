@@ -16,6 +16,7 @@ import numpy as np
 
 from clients.data.dataset import Example
 from clients.errors import InputError
+from clients.exact import finite
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
 
@@ -44,6 +45,7 @@ def anchors(model: BaseModel, public: Iterable[Example], count: int, seed: int) 
 
     Raises:
         InputError: fewer different public examples than ``count``.
+        NotFiniteError: their features are not.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
@@ -51,14 +53,20 @@ def anchors(model: BaseModel, public: Iterable[Example], count: int, seed: int) 
     public = sample(public)
     check(public, count)
     rows = features(model, public)
+    finite.check(rows, "public examples: their features")
     with threadpool_limits(1):
         fitted = KMeans(count, init="k-means++", n_init=1, random_state=seed).fit(rows)
     return np.asarray(fitted.cluster_centers_)
 
 
 def number(model: BaseModel, examples: Sequence[Example], points: np.ndarray) -> int:
-    """The anchor, from 0, that most of the examples are nearest to; the lowest number of equals."""
+    """The anchor, from 0, that most of the examples are nearest to; the lowest number of equals.
+
+    Raises:
+        NotFiniteError: their features are not.
+    """
     rows = features(model, examples)
+    finite.check(rows, "the features of its examples")
     nearest = [int(((points - row) ** 2).sum(1).argmin()) for row in rows]
     return int(np.bincount(nearest, minlength=len(points)).argmax())
 

@@ -13,7 +13,7 @@ import numpy as np
 from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
-from clients.exact import bits
+from clients.exact import bits, finite
 from clients.exact.determinism import deterministic
 from clients.strict import Strict
 from clients.work.site import Site
@@ -100,11 +100,15 @@ def contribution(derived: Derived, wanted: Wanted) -> np.ndarray:
     """What is wanted of a client.
 
     Raises:
+        NotFiniteError: it is not.
         InputError: no client computes anything of that name.
     """
     if outside.is_outside(wanted.what):
-        found: np.ndarray = outside.load(wanted.what)(derived, wanted.value)
-        return found
-    if wanted.what not in CONTRIBUTIONS:
+        compute: Callable[[Derived, Any], np.ndarray] = outside.load(wanted.what)
+    elif wanted.what in CONTRIBUTIONS:
+        compute = CONTRIBUTIONS[wanted.what]
+    else:
         raise InputError(f"there is no contribution {wanted.what!r}; there are {', '.join(CONTRIBUTIONS)}")
-    return CONTRIBUTIONS[wanted.what](derived, wanted.value)
+    found = compute(derived, wanted.value)
+    finite.check(found, f"client {derived.shard.client}: its {wanted.key}")
+    return found

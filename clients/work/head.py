@@ -13,6 +13,7 @@ import numpy as np
 
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
+from clients.exact.finite import hits
 from clients.models.classifier import HeadedModel
 from clients.models.flat import BaseModel
 
@@ -63,9 +64,8 @@ class HeadModel:
         self.model, self.weights, self.label_sets, self.numbers = model, weights, label_sets, numbering(label_sets)
 
     def values(self, examples: Sequence[Example]) -> list[float]:
-        """1 where the right label has the highest probability, else 0; of equals the lowest number."""
-        probabilities, right = self.probabilities(examples)
-        return [float(found == label) for found, label in zip(probabilities.argmax(1), right, strict=True)]
+        """1 where the right label has the highest probability, else 0; of equals the lowest number; NaN of none."""
+        return hits(*self.probabilities(examples)).tolist()
 
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         """As ``BaseModel.probabilities``; labels of other sets have probability 0.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import Shard
+from clients.exact import finite
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
 
@@ -26,6 +27,9 @@ def learn_mask(
 
     Returns:
         bool [d].
+
+    Raises:
+        NotFiniteError: the loss or a score is not; the mask would be whatever NaN compares to.
     """
     with deterministic():
         delta = torch.from_numpy(direction).to(model.device) * scale
@@ -37,12 +41,14 @@ def learn_mask(
             with torch.no_grad():
                 torch.addcmul(model.theta0, delta, (scores > 0).float(), out=model.flat)
             model.grad.zero_()
-            for batch in batches:  # one client at a time bounds memory; each counts as one gradient step
-                model.accumulate(batch, micro, 1 / len(batches))
+            for shard, batch in zip(shards, batches, strict=True):  # one at a time bounds memory; each is a gradient step
+                loss = model.accumulate(batch, micro, 1 / len(batches))
+                finite.check(loss, f"client {shard.client}: the loss under its mask")
             with torch.no_grad():
                 gate = torch.sigmoid(scores)
                 torch.mul(model.grad, gate * (1 - gate) * delta, out=scores.grad)
             optimizer.step()
-        mask = (scores > 0).detach().cpu().numpy()
+        learned = scores.detach().cpu().numpy()
+        finite.check(learned, f"client {shards[0].client}: the scores of its mask")
         model.reset()
-    return mask
+    return learned > 0

@@ -34,7 +34,7 @@ from pydantic import Field
 
 from clients.data.shards import Example, LabelSet, Shard
 from clients.data.source import Source
-from clients.errors import InputError
+from clients.errors import InputError, NotFiniteError
 from clients.exact import bits, digest
 from clients.exact.determinism import deterministic
 from clients.models.flat import BaseModel
@@ -110,7 +110,7 @@ def train(
         around: fp32 [d]; training is linear around θ0 + around, and the vector is how far the displacement moved.
 
     Raises:
-        InputError: the loss or the vector is not finite.
+        NotFiniteError: the loss or the vector is not.
     """
     pools = [_pool(source, term, training, seed) for term in training.terms]
     if not any(pools):
@@ -149,7 +149,9 @@ def train(
         vector = (moving - before).cpu().numpy()
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():
-        raise InputError(f"pooled training did not stay finite (loss {loss}) at learning rate {spec.lr * training.rate:g}")
+        raise NotFiniteError(
+            f"pooled training did not stay finite (loss {loss}) at learning rate {spec.lr * training.rate:g}"
+        )
     return Trained(vector, loss, tokens)
 
 

@@ -2,7 +2,7 @@
 
 A part (``train``, and ``reported``, the side that scores are of) is probed as fp64 [2, examples]: row 0 holds the
 probability of the true answer, row 1 what the example scores: 1 where the right label has the highest probability, else 0;
-where answers are free text, the answer probability itself.
+where answers are free text, the answer probability itself. NaN where the model's numbers are not finite.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ import numpy as np
 
 from clients.data.shards import Shard, Side
 from clients.exact.determinism import deterministic
+from clients.exact.finite import hits
 from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
 from clients.work.scoring import votes
@@ -76,5 +77,5 @@ def outcomes(probabilities: np.ndarray, right: np.ndarray) -> np.ndarray:
         right: the true label's column, int64 [examples].
     """
     confidence = probabilities[np.arange(len(right)), right]
-    scored = confidence if probabilities.shape[1] == 1 else probabilities.argmax(1) == right
+    scored = confidence if probabilities.shape[1] == 1 else hits(probabilities, right)
     return np.stack([confidence, scored])

@@ -10,6 +10,7 @@ import numpy as np
 from clients.data.shards import Shard, Side, Sides
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
+from clients.exact.finite import hits
 from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
 
@@ -23,7 +24,8 @@ def side_of(sides: Sides, part: Part) -> Side:
 
 
 def score(model: BaseModel | HeadModel, shard: Shard, side: Side = "train") -> float | None:
-    """Score of the model as it stands on a side of a shard, between 0 and 1; None where there are no examples."""
+    """Score of the model as it stands on a side of a shard, between 0 and 1; NaN where its numbers are not finite, and None
+    where there are no examples."""
     if not (examples := shard.side(side)):
         return None
     with deterministic():
@@ -48,7 +50,7 @@ def score_together(
             probabilities, right = model.probabilities(shard.side(side))
             total, count = total + (votes(probabilities) if vote else probabilities), count + 1
     mean = np.asarray(total) / count
-    values = mean[:, 0] if mean.shape[1] == 1 else (mean.argmax(1) == right)
+    values = mean[:, 0] if mean.shape[1] == 1 else hits(mean, right)
     return math.fsum(values) / len(values)
 
 
@@ -68,10 +70,12 @@ class Scoring:
 def votes(probabilities: np.ndarray) -> np.ndarray:
     """1 for each example's most probable label (the lowest number of equals), else 0; float64 [examples, labels].
 
+    NaN for all labels where none is the most probable, as where their numbers are not finite.
+
     Raises:
         InputError: answers are free text.
     """
     labels = probabilities.shape[1]
     if labels == 1:
         raise InputError("a vote needs labels to vote for; these answers are free text")
-    return np.eye(labels)[probabilities.argmax(1)]
+    return np.where(np.isfinite(probabilities.max(1, keepdims=True)), np.eye(labels)[probabilities.argmax(1)], np.nan)

@@ -18,7 +18,7 @@ from clients.data.population import Population
 from clients.data.shards import Shard
 from clients.data.source import ShardRef, Source
 from clients.data.specs import DataSpec
-from clients.errors import InputError
+from clients.errors import InputError, NotFiniteError
 from clients.models import loaders as models
 from clients.models.flat import BaseModel
 from clients.settings import Settings
@@ -72,7 +72,11 @@ class Site:
 
     def nearest(self, client: str, count: int) -> int:
         """The number of the anchor, of so many, that a client's training data are nearest to."""
-        return anchors.number(self.model, self.shard(client).train, self.anchors_of(count))
+        points = self.anchors_of(count)
+        try:
+            return anchors.number(self.model, self.shard(client).train, points)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"client {client}: {error}") from error
 
 
 class Process:

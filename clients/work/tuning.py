@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import Shard
-from clients.errors import InputError
+from clients.errors import NotFiniteError
 from clients.exact import digest
 from clients.exact.determinism import deterministic, environment
 from clients.models.flat import BaseModel
@@ -61,7 +61,7 @@ def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int,
         signs: of -1 and +1, fp32 [d], if entries are held on one side of θ0; None for plain tuning.
 
     Raises:
-        InputError: the loss or the task vector is not finite.
+        NotFiniteError: the loss or the task vector is not.
     """
     with deterministic():
         model.reset()
@@ -83,7 +83,9 @@ def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int,
         vector = (model.flat - model.theta0).cpu().numpy()
         model.reset()
     if not np.isfinite(loss) or not np.isfinite(vector).all():
-        raise InputError(f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}")
+        raise NotFiniteError(
+            f"client {shard.client}: tuning did not stay finite (loss {loss}); lower tuning.lr = {spec.lr:g}"
+        )
     return Tuned(vector, recipe_digest(model, shard, rule, spec, seed), len(rows_of_steps), tokens, loss)
 
 

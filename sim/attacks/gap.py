@@ -23,7 +23,7 @@ from clients.errors import InputError
 from clients.jobs import probe_job
 from clients.work.probing import PARTS
 from sim.attacks import membership
-from sim.life.evaluation import replies_of, splits
+from sim.life.evaluation import not_finite, replies_of, splits
 from sim.life.life import Life
 from sim.scenario.model import Scenario
 from sim.terminal import phase
@@ -34,6 +34,8 @@ from strategies.scale import CLIENTS_PER_JOB
 COMPARED = ("retained", "forgotten", "test", "mia")
 
 Measures = dict[str, float | None]
+NOTHING: Measures = dict.fromkeys((*COMPARED, "auc"))
+"""Of a strategy that failed."""
 Probed = dict[str, np.ndarray]
 
 
@@ -59,7 +61,7 @@ def measured(life: Life, workers: Workers) -> None:
     with phase("measuring the gap to retraining", jobs) as done:
         pooled = {label: _pooled(life, label, life.remembering(workers), done) for label in system.strategies}
     reference = next(spec.label for spec in system.scenario.strategies if spec.strategy == RETRAINED)
-    found = {label: measures(each, system.seed) for label, each in pooled.items()}
+    found = {label: NOTHING if each is None else measures(each, system.seed) for label, each in pooled.items()}
     found = {label: each | {"gap": gap(each, found[reference])} for label, each in found.items()}
     life.tell("gap", reference=reference, strategies=found)
     mine["unlearning"] = found
@@ -84,9 +86,11 @@ def gap(mine: Measures, retrained: Measures) -> float | None:
     return math.fsum(differences) / len(COMPARED) if len(differences) == len(COMPARED) else None
 
 
-def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) -> Pooled:
+def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) -> Pooled | None:
     """Outcomes under what a strategy serves; a client who was never a member gives test examples alone, and one whose data
-    are gone nothing."""
+    are gone nothing. None where the strategy fails, or has before."""
+    if life.system.strategies[label].failed:
+        return None
     split, gone = splits(life.system, life.record, label), set(life.system.manifest.gone)
     clients = [client for client in split if client not in gone]
     found: dict[str, Probed] = {part: {} for part in PARTS}
@@ -94,6 +98,10 @@ def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) 
         for client in reply.clients:
             for part in PARTS:
                 found[part][client] = reply.arrays[f"{part}/{client}"]
+    probed = {client: [found[part][client] for part in PARTS] for client in clients}
+    if wrong := [client for client, mine in probed.items() if not all(np.isfinite(each).all() for each in mine)]:
+        life.fail({label: not_finite("answer", wrong)})
+        return None
     stayed, left = ([client for client in clients if split[client] == which] for which in ("held_in", "forgotten"))
     return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["reported"], clients))
 

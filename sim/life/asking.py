@@ -9,10 +9,11 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clients.errors import WorkError
+from clients.errors import NotFiniteError, WorkError
 from clients.exact import digest
 from clients.jobs import Job, Reply
 from sim.life.cost import Cost, of_reply
+from sim.workers.places import some
 from sim.workers.workers import Workers, job_bytes, reply_bytes
 from strategies.state.kept import Kept
 from strategies.strategy import Strategy
@@ -52,7 +53,7 @@ class Asker:
         replies = run_twice(self.workers, [jobs[index] for index in asked], shared) if asked else ()
         for index, reply in itertools.chain(found.items(), ((asked[number], reply) for number, reply in replies)):
             if reply.error:
-                raise WorkError(f"{jobs[index].kind} for {', '.join(jobs[index].clients)} failed: {reply.error}")
+                raise _failure(jobs[index], reply.error)
             key = keys[index]
             if key is not None and self.trainings is not None and len(self.trainings) < MOST_TRAININGS:
                 self.trainings[key] = reply
@@ -60,6 +61,13 @@ class Asker:
             self.done()
             yield index, reply
         self.cost = self.cost.then(stage)
+
+
+def _failure(job: Job, error: str) -> Exception:
+    """The error of a job: one that others have no part in where its numbers were not finite."""
+    what = f"{job.kind} for {some(job.clients)} failed: "
+    kind, _, reason = error.partition(": ")
+    return NotFiniteError(what + reason) if kind == NotFiniteError.__name__ else WorkError(what + error)
 
 
 def training_key(kept: Kept, job: Job) -> str | None:

@@ -1,4 +1,7 @@
-"""Evaluating what every strategy serves to every client, current, forgotten or not."""
+"""Evaluating what every strategy serves to every client, current, forgotten or not.
+
+A strategy of which one score is not finite has none at that point: a mean over the others would be of whom it did not fail.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ from sim.life.asking import Asker
 from sim.life.cost import Cost
 from sim.life.record import Record
 from sim.life.system import System
+from sim.workers.places import some
 from sim.workers.workers import Workers, cohorts
 from strategies.scale import chunks
 
@@ -20,25 +24,29 @@ Make = Callable[[Sequence[tuple[str, Served]]], Job]
 
 def evaluate(
     system: System, record: Record, workers: Workers, done: Callable[[], None] = lambda: None
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str], dict[str, str]]:
     """Long-form rows (strategy, seed, tasks, events, deleted, client, split, metric, value) for the models published now.
 
     The split is ``held_in`` for members, ``forgotten`` for those who are no longer, ``unseen`` for those who never join; who
-    is missing has no row. The value is None where the client's data are gone, or where it has no example on the side that is
-    reported. Held-out is ``held_in`` and ``forgotten``
-    together, all who ever joined.
+    is missing has no row. The value is None where the client's data are gone, where it has no example on the side that is
+    reported, and everywhere for a strategy that has failed. Held-out is ``held_in`` and ``forgotten`` together, all who ever
+    joined.
 
     Returns:
-        the rows, and the clients whose data are gone.
+        the rows, the clients whose data are gone, and why strategies failed now, by label.
     """
-    rows = []
+    rows, failures = [], dict[str, str]()
     gone = {client for client in (*record["joined"], *system.population.unseen) if client in set(system.manifest.gone)}
     for label in system.strategies:
         split = splits(system, record, label)
         scores: dict[str, float | None] = dict.fromkeys(split)
         there = [client for client in split if client not in gone]
-        for reply in replies_of(system, label, there, score_job, workers, done):
+        failed = system.strategies[label].failed
+        for reply in () if failed else replies_of(system, label, there, score_job, workers, done):
             scores |= {c: row[0] for c, row in zip(reply.clients, reply.facts["scores"], strict=True)}
+        if wrong := [client for client in there if not failed and not math.isfinite(scores[client] or 0.0)]:
+            failures[label] = not_finite("score", wrong)
+            scores = dict.fromkeys(split)
         rows += [
             {
                 "strategy": label,
@@ -53,7 +61,12 @@ def evaluate(
             }
             for client in split
         ]
-    return rows, sorted(gone)
+    return rows, sorted(gone), failures
+
+
+def not_finite(what: str, clients: Sequence[str]) -> str:
+    """Why a strategy has failed, with the clients for whom it has."""
+    return f"the {what} of what it serves is not finite, for {some(clients)}"
 
 
 def splits(system: System, record: Record, label: str) -> dict[str, str]:

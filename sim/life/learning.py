@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clients.errors import InputError, WorkError
+from clients.errors import InputError, NotFiniteError, WorkError
 from clients.jobs import Reply, tune_job
 from sim.life.asking import Asker, Trainings
 from sim.life.cost import Cost, of_reply
 from sim.life.system import Rule, System
 from sim.workers.workers import Workers, cohorts, job_bytes, reply_bytes
 from strategies.state.kept import IDENTITY
+from strategies.strategy import FAILED
 
 Costs = dict[str, Cost]
 TOLD = (*IDENTITY, "seconds")
@@ -180,12 +181,21 @@ def published(system: System, costs: Costs) -> dict[str, dict[str, Any]]:
 
 
 def localize(system: System, workers: Workers, done: Callable[[], None] = lambda: None) -> Costs:
-    """Let every strategy choose and learn what depends on all current members; cost by label."""
+    """Let every strategy choose and learn what depends on all current members; cost by label.
+
+    One whose numbers are not finite fails alone: ``system.failures`` says why.
+    """
     costs = {}
+    system.failures.clear()
     trainings: Trainings = {}
     for label, strategy in system.strategies.items():
         ask = Asker(workers, strategy, done, trainings)
-        strategy.localize(system.kept_of(label), ask)
+        strategy.chosen.pop(FAILED, None)
+        try:
+            strategy.localize(system.kept_of(label), ask)
+        except NotFiniteError as error:
+            strategy.fail()
+            system.failures[label] = str(error)
         costs[label] = ask.cost
     for kept in system.kept.values():
         kept.changed.clear()

@@ -23,6 +23,7 @@ from sim.life.system import System, as_json, build
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
 from sim.stream.requests import JOIN, Request
+from sim.terminal import errors
 from sim.workers.workers import Workers
 
 
@@ -90,6 +91,13 @@ class Life:
         if self._replies.repeated != Cost():
             self.tell("repeated", **self._replies.repeated.as_facts())
 
+    def fail(self, failures: Mapping[str, str]) -> None:
+        """Say at once, and write down, which strategies failed and why; the others go on."""
+        for label, reason in failures.items():
+            errors.print(f"{label} failed: {reason}; the others go on.", highlight=False, markup=False, soft_wrap=True)
+            self.tell("not_finite", strategy=label, reason=reason)
+            self.record["failed"].setdefault(label, reason)
+
     def cost(self, phase: str, costs: Mapping[str, Cost]) -> None:
         """Charge strategies for a phase of the record: learn, forget or join."""
         mine = self.record[phase]
@@ -116,7 +124,7 @@ def open_life(
     journal = Journal(run / "state" / str(seed), ledger, seed)
     if not journal.has(PROGRESS):
         return _begin(journal, scenario, seed, ledger, commands)
-    record: Record = records.read(journal, PROGRESS)
+    record: Record = {"failed": {}} | records.read(journal, PROGRESS)  # runs of before have no such entry
     population = Population.model_validate(records.read(journal, POPULATION))
     batches = stream.releases(stream.draw(scenario.stream, population, seed), scenario.stream.release.every)
     coming = [request for batch in batches[record["played"] :] for request in batch] + list(commands[record["commands"] :])

@@ -88,6 +88,7 @@ def first_release(life: Life, workers: Workers) -> None:
     system, mine = life.system, life.record
     with phase("strategies choose scales and learn masks") as done:
         life.cost("learn", localize(system, workers, done))
+    life.fail(system.failures)
     system.save()
     mine |= record.state(system)
     mine |= {"stage": "learned", "clients": len(life.present), "owes": ["evaluation"]}
@@ -125,7 +126,8 @@ def next_command(life: Life, workers: Workers) -> None:
 def evaluate(life: Life, workers: Workers) -> None:
     """What every strategy serves is evaluated on every client's data: a point of the curves."""
     with phase("evaluating what is served") as done:
-        rows, gone = evaluation.evaluate(life.system, life.record, workers, done)
+        rows, gone, failures = evaluation.evaluate(life.system, life.record, workers, done)
+    life.fail(failures)
     life.rows += rows
     life.record["gone"] = gone
     life.record["owes"] = []

@@ -25,10 +25,11 @@ def new(system: System) -> Record:
     """The record of a seed that has just begun.
 
     ``joined`` are all who ever joined, ``forgotten`` those who left and did not come back, ``missing`` who could not be
-    tuned, by client and rule the error; ``gone`` those whose data were not there at the last evaluation; ``waiting`` are
-    requests of clients who cannot be reached. ``played``: releases of the stream, ``commands``: requests by command;
-    ``events``, ``deleted`` and ``joins``: requests, deletions carried out, and later joins. ``owes`` is what has to follow
-    before the next event, ``proved`` the audits that were made of the state as it stands.
+    tuned, by client and rule the error; ``failed`` says by label why a strategy's numbers were not finite, the first time;
+    ``gone`` are those whose data were not there at the last evaluation; ``waiting`` are requests of clients who cannot be
+    reached. ``played``: releases of the stream, ``commands``: requests by command; ``events``, ``deleted`` and ``joins``:
+    requests, deletions carried out, and later joins. ``owes`` is what has to follow before the next event, ``proved`` the
+    audits that were made of the state as it stands.
     """
     nothing = {label: facts(Cost()) for label in system.strategies}
     return {
@@ -43,6 +44,7 @@ def new(system: System) -> Record:
         "joined": list(system.population.joining),
         "forgotten": [],
         "missing": {},
+        "failed": {},
         "gone": [],
         "waiting": [],
         "day": 0.0,

@@ -58,6 +58,7 @@ def carry_out(life: Life, batch: Sequence[Request], day: float, workers: Workers
     forgets = any(request.kind == FORGET for request in carried.done)
     for label, cost in localize(system, workers).items():
         _add(carried.costs if forgets else carried.joined, label, cost)
+    life.fail(system.failures)
     for name in [name for name in system.refs if name not in system.population.examples]:
         del system.refs[name]  # what has left: only those who edit a model asked for it
     system.save()

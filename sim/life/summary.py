@@ -89,6 +89,7 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
 
     return {
         "strategy": spec.strategy,
+        "failed": next((record["failed"][label] for record in records if label in record["failed"]), None),
         "exactness": strategy.exactness,
         "deletion": strategy.deletion,
         "tuning": strategy.rule,

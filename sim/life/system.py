@@ -39,6 +39,7 @@ class System:
         store: where all its files are.
         kept: by rule, None for strategies that ask for no vectors.
         strategies: by label.
+        failures: why strategies failed when they last localized, by label.
     """
 
     scenario: Scenario
@@ -51,6 +52,7 @@ class System:
     kept: dict[Rule, Kept]
     strategies: dict[str, Strategy[Any]]
     refs: dict[str, ShardRef] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def kept_of(self, label: str) -> Kept:
         return self.kept[self.strategies[label].rule]

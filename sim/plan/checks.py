@@ -12,6 +12,7 @@ from sim.plan.rehearsal import rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.scenario.model import Scenario
 from sim.terminal import phase, say
+from sim.workers.opening import check_temporary
 
 
 def prepare(scenario: Scenario, seed: int) -> None:
@@ -20,6 +21,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
     Raises:
         InputError: one of them does not fit, or the data lack what a strategy needs.
     """
+    check_temporary(scenario.workers)
     dataset = HERE.dataset(scenario.data, seed)
     check_data(scenario, seed)
     for line in dataset.told:
@@ -39,6 +41,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
 
 def check_machine(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
+    check_temporary(scenario.workers)
     check_data(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
         sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario)

@@ -1,4 +1,4 @@
-"""What a person has to know beside the figures: who is missing, whose data are gone, what settings were chosen on."""
+"""What a person has to know beside the figures: who is missing, whose data are gone, what failed, how it was chosen."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ SHOWN = 10
 """Clients who are named with their errors; of the others there is a number."""
 
 
-def notes(missing: Missing, gone: int, halved: bool = False) -> list[str]:
+def notes(missing: Missing, gone: int, failed: Mapping[str, str | None] = {}, halved: bool = False) -> list[str]:
     """Lines for terminal and report; none where everybody is there and nothing is chosen on what is reported."""
     lines = []
     for seed, clients in missing.items():
@@ -29,4 +29,5 @@ def notes(missing: Missing, gone: int, halved: bool = False) -> list[str]:
             "Settings are chosen on half of the members, by the same data that scores are of. Nothing was chosen on the "
             "other half: other_half_before and other_half_after in summary.json."
         )
+    lines += [f"{label} failed: {reason}. It has no figures there." for label, reason in failed.items() if reason]
     return lines

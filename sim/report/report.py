@@ -80,6 +80,7 @@ class StrategyResult(BaseModel):
     state_digest: str
     rebuilt_digest: str | None
     bitwise_equal: bool | None
+    failed: str | None = None
 
 
 class Point(BaseModel):
@@ -135,8 +136,9 @@ class Summary(BaseModel):
 
     @property
     def notes(self) -> list[str]:
-        """Who is missing and why, whose data are gone, and what settings were chosen on."""
-        return notes(self.missing, self.gone, self.sides.halved)
+        """Who is missing and why, whose data are gone, which strategies failed, and what settings were chosen on."""
+        failed = {label: result.failed for label, result in self.strategies.items()}
+        return notes(self.missing, self.gone, failed, self.sides.halved)
 
 
 @dataclass(frozen=True)

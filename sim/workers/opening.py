@@ -3,13 +3,20 @@
 ``ray`` and ``flower`` are imported when they are asked for.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
+from clients.exact.files import check_writable
 from clients.settings import Settings
+from clients.warm import check_sockets
 from clients.work.site import open_site
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.workers.workers import InlineWorkers, Workers
+
+RAYS_LONGEST = f"session_2000-01-01_00-00-00_000000_{2**22}/sockets/plasma_store"
+"""The longest of Ray's sockets, by the number of a process that starts it."""
 
 
 @contextmanager
@@ -31,6 +38,19 @@ def open_workers(spec: WorkersSpec, kind: Kind, settings: Settings) -> Iterator[
 
         with open_flower(spec, settings) as workers:
             yield workers
+
+
+def check_temporary(spec: WorkersSpec) -> None:
+    """Whether Ray, where it is started here, can put its sockets and logs where temporary files go.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if spec.learn == spec.stream == "inline" or spec.address is not None:
+        return
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    check_sockets(folder, RAYS_LONGEST)
+    check_writable(folder, "TMPDIR")
 
 
 def one_ray(spec: WorkersSpec) -> AbstractContextManager[None]:

@@ -24,6 +24,7 @@ for: the published 0.1 goes with a learning rate of 1e-5; with one of 1e-3 it wo
 the signs would agree on that. The members' own data are the control, not ImageNet.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ import numpy as np
 from pydantic import Field
 from safetensors.numpy import save_file
 
+from clients.errors import NotFiniteError
 from clients.exact.exact_sum import ExactSum
 from clients.jobs import Job, train_job
 from clients.work.pooled import Term, Training
@@ -148,6 +150,13 @@ def variants(p: NegMergeParameters, leavers: list[str]) -> list[Training]:
 
 
 def choose(forget: list[float], control: list[float]) -> int:
-    """Index of the lowest forget score where the control keeps enough of its first value; the first of equals."""
-    allowed = [index for index, score in enumerate(control) if score >= CONTROL * control[0]]
+    """Index of the lowest forget score where the control keeps enough of its first value; the first of equals.
+
+    Raises:
+        NotFiniteError: there is none, as only scores that are not finite are compared.
+    """
+    pairs = enumerate(zip(forget, control, strict=True))
+    allowed = [i for i, (lost, score) in pairs if score >= CONTROL * control[0] and math.isfinite(lost)]
+    if not allowed:
+        raise NotFiniteError("no strength of the negation gives finite scores, not even none at all")
     return min(allowed, key=lambda index: (forget[index], index))

@@ -28,6 +28,7 @@ from pydantic import Field
 
 from clients.data.manifest import Manifest
 from clients.errors import InputError
+from clients.exact import finite
 from clients.jobs import assign_job, score_job, train_job
 from clients.work import anchors
 from clients.work.pooled import Term, Training
@@ -126,6 +127,7 @@ class Apa(Strategy[ApaParameters]):
         jobs = [score_job([(client, Masked(name)) for client, name in pair], part="train") for pair in pairs]
         for index, reply in ask(kept, jobs) if jobs else ():
             for (client, name), row in zip(pairs[index], reply.facts["scores"], strict=True):
+                finite.check(row[0], f"client {client}: its score under {name}")
                 scores[client][name] = row[0]
 
 

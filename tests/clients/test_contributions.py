@@ -39,6 +39,9 @@ def letters(derived, value):
 def tensors(derived, value):
     return np.array([value * derived.bounds[-1], len(derived.bounds), derived.site.model.layout.size], dtype=np.float32)
 
+def logarithm(derived, value):
+    return np.log(np.zeros(1))
+
 text = "no function"
 """
 
@@ -186,6 +189,13 @@ def test_a_function_from_outside(site: Site, module: str) -> None:
         expected = [len(example.answer) for example in site.shard(client).train]
         assert reply.arrays[f"{keys[1]}/{client}"].tolist() == expected
         assert reply.arrays[f"{keys[2]}/{client}"].tolist() == [size / 2, len(site.model.layout.bounds), size]
+
+
+def test_what_is_not_finite_is_not_sent(site: Site, module: str) -> None:
+    said = f"NotFiniteError: client u1: its {module}:logarithm: not all of its numbers are finite"
+    with np.errstate(divide="ignore"):
+        reply = perform(site, tune_job(["u1"], "plain", [SUM, wanted(f"{module}:logarithm")]), {})
+    assert (reply.error, reply.arrays) == (said, {})
 
 
 def test_what_is_not_there_outside_is_said(site: Site, module: str) -> None:

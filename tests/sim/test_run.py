@@ -333,3 +333,9 @@ def test_the_retrain_line_counts_releases_after_the_last_evaluation(tmp_path: Pa
     gone = {record["client"] for record in records_of(run, "request")}
     forget_in(run, next(f"u{i}" for i in range(8) if f"u{i}" not in gone))
     assert summary_of(run)["retrain"][-1] == {"deleted": 5, "gradient_steps": 3 * (6 + 4 + 3)}
+
+
+def test_what_was_assumed_of_the_base_model_is_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clients.models.flat.BaseModel.notes", ("Its classes are in the data's order.",))
+    run = run_scenario(tiny(strategies=["zero_shot"], stream={"requests": 0}, audit=[]), tmp_path / "run")
+    assert summary_of(run)["data"][-1] == "Its classes are in the data's order."

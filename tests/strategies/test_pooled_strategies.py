@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from updates import SEED, SIZE, departures, shards
 
+from clients.errors import NotFiniteError
 from clients.exact import digest
 from clients.jobs import Job, Reply
 from clients.work.pooled import Training
@@ -246,6 +247,11 @@ def test_the_strength_that_forgets_most_and_keeps_95_percent() -> None:
     assert choose([0.9, 0.4, 0.4, 0.1], [0.8, 0.9, 0.9, 0.7]) == 1  # the smaller of equals
     assert choose([0.3, 0.5], [0.8, 0.9]) == 0
     assert choose([0.3, 0.1], [0.0, 0.0]) == 1  # there is nothing to keep
+    nan = float("nan")
+    assert choose([0.3, nan, 0.2, 0.1], [0.8, 0.8, 0.8, nan]) == 2  # what is not finite loses
+    for forget, control in (([0.3, 0.1], [nan, 0.8]), ([nan, nan], [0.8, 0.8])):
+        with pytest.raises(NotFiniteError, match="no strength of the negation gives finite scores"):
+            choose(forget, control)
 
 
 def test_variants_differ_in_rate_and_order() -> None:

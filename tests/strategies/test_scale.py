@@ -1,8 +1,10 @@
 """The race of ways to serve and scales, against hand-computed differences and a plain search over everything."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 from updates import SEED, reply
 
-from clients.errors import InputError
+from clients.errors import InputError, NotFiniteError
 from clients.exact import digest
 from clients.jobs import Job, Reply
 from clients.work.served import Masked
@@ -116,6 +118,28 @@ def test_the_race_is_the_one_written_out_plainly(drawn: tuple[Table, list[float]
     found, judge = run(table, scales)
     assert (found, set(judge.asked)) == plainly(table, scales)
     assert len(judge.asked) == len(set(judge.asked))  # nobody is asked twice
+
+
+@given(tables(most=8), st.randoms())
+def test_a_candidate_that_is_not_finite_loses_whatever_else_it_scores(
+    drawn: tuple[Table, list[float]], random: Random
+) -> None:
+    table, scales = drawn
+    every = [(way, scale) for way in range(len(WAYS)) for scale in sorted(scales)]
+    broken = random.sample(every, random.randrange(len(every)))
+    for way, scale in broken:
+        table[random.choice(sorted(table))][WAYS[way], scale] = random.choice([math.nan, math.inf, -math.inf])
+    found, _ = run(table, scales)
+    sound = [(way, scale) for way, scale in every if all(math.isfinite(table[c][WAYS[way], scale]) for c in table)]
+    assert found == min(sound, key=lambda c: (-sum(scores[WAYS[c[0]], c[1]] for scores in table.values()), c))
+
+
+def test_where_nothing_is_finite_a_client_is_named() -> None:
+    table: Table = {f"c{i}": {(way, 1.0): 0.5 for way in WAYS} for i in range(4)}
+    for way in WAYS:
+        table["c2"][way, 1.0] = math.nan
+    with pytest.raises(NotFiniteError, match=r"gives finite scores; the first does not on c2"):
+        run(table, [1.0])
 
 
 def test_who_is_behind_by_hand() -> None:
