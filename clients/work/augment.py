@@ -16,7 +16,6 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from clients.data.dataset import Example
 from clients.exact import digest
-from clients.models.image import decoded
 
 STRONGEST = 10
 GREY = (128, 128, 128)
@@ -70,6 +69,8 @@ def augmented(example: Example, operations: int, magnitude: int, key: list[objec
     Raises:
         InputError: the picture does not decode.
     """
+    from clients.models.image import decoded
+
     rng = random.Random(digest.of_json(key))
     picture = decoded(example.image)
     for _ in range(operations):

@@ -6,12 +6,17 @@ of magnitude between tensors). Scores start at 0 as in the paper: a tie counts a
 Members are tuned on jointly in one place; in a real federation they would send gradients.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from clients.data.dataset import Shard
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 
 def learn_mask(
@@ -27,6 +32,8 @@ def learn_mask(
     Returns:
         bool [d].
     """
+    import torch
+
     with deterministic():
         delta = torch.from_numpy(direction).to(model.device) * scale
         batches = [model.encode(shard.train) for shard in shards]

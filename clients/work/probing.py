@@ -5,15 +5,21 @@ what the example scores: 1 where the right label has the highest probability, el
 probability itself.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clients.data.dataset import Shard
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
 from clients.work.scoring import votes
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
+
 
 PARTS = ("train", "validation")
 
@@ -49,7 +55,7 @@ def _probed(
     }
     with deterministic():
         for theta in thetas:
-            if theta is not None and isinstance(model, BaseModel):
+            if theta is not None and not isinstance(model, HeadModel):
                 model.assign(theta)
             for part, answers in found.items():
                 probabilities, right = model.probabilities(getattr(shard, part))

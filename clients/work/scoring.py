@@ -1,17 +1,22 @@
 """How well a served model, or several together, do on a client's data: the mean over its examples."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
+
 
 Part = Literal["evaluated", "train"]
 """Of a shard: what is evaluated, or what is trained on; the same where there is no validation part."""

@@ -4,8 +4,11 @@
 values, and a process does one job at a time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +19,11 @@ from clients.data.population import Population
 from clients.data.shards import Shard
 from clients.data.source import ShardRef, Source
 from clients.data.specs import DataSpec
-from clients.models import loaders as models
-from clients.models.flat import BaseModel
 from clients.settings import Settings
 from clients.work import anchors
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 MOST = 2
 """Data sets, and sites, that a process holds open."""
@@ -106,6 +110,8 @@ class Process:
 
     def _model_of(self, settings: Settings, manifest: Manifest) -> BaseModel:
         """The model that is held if it is the right one; another takes its place."""
+        from clients.models import loaders as models
+
         identity = models.identity(settings.model, manifest, settings.device)
         if self._model is None or self._model[0] != identity:
             self._model, self._sites = None, []  # let go before the next one is loaded: two may not fit
