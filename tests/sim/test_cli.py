@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +170,11 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tiny_file.parent / "runs").exists()
+
+
+def test_the_version_is_that_of_the_project(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert typed("--version", cwd=tmp_path) == (0, f"unmerge {project['version']}\n", "")
 
 
 def test_lists_and_schema(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
