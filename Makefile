@@ -7,7 +7,7 @@ demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow

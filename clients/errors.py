@@ -11,3 +11,9 @@ class NotFiniteError(InputError):
 
 class WorkError(RuntimeError):
     """Client work failed twice, and a run cannot go on without it; the message names the clients and the reason."""
+
+
+def reason_not_finite(error: str) -> str | None:
+    """The reason in the error of a reply, ``Kind: reason``, if it is that of numbers that are not finite."""
+    kind, _, reason = error.partition(": ")
+    return reason if kind == NotFiniteError.__name__ else None

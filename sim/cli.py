@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Exact unlearning by model merging: learn, merge, localize, serve, forget, verify, report.",
 )
 Sets = Annotated[
     list[str],
@@ -53,6 +53,21 @@ Moved = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"unmerge {version('unmerge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def unmerge(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exact unlearning by model merging: learn, merge, localize, serve, forget, verify, report."""
 
 
 @app.command()

@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import Field
-from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from clients.errors import InputError, NotFiniteError
 from clients.exact import digest
@@ -109,6 +108,8 @@ def not_behind(scores: Scores) -> list[Candidate]:
     best = np.array(scores[first])
     if best.size == 1:
         return [first, *others]
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
     errors = float(stdtrit(best.size - 1, 1 - CHANCE))  # this many standard errors of the mean
     apart = {candidate: best - np.array(scores[candidate]) for candidate in others}
     return [first, *(c for c, d in apart.items() if d.mean() <= errors * d.std(ddof=1) / math.sqrt(d.size))]

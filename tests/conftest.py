@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not 
 from clients.settings import Settings  # noqa: E402
 from clients.work.site import Site, open_site  # noqa: E402
 
+TOGETHER = {
+    **dict.fromkeys(("test_transports.py", "test_workers.py"), "ray"),
+    **dict.fromkeys(("test_bits.py", "test_tuning.py", "test_fiction.py", "test_tiny_gpt2.py"), "elsewhere"),
+}
+"""Files that stay in one process with others: those that start Ray, and those that look at what another process makes."""
+LONG = ("test_transports.py", "test_workers.py", "test_packaging.py", "test_data_gone.py", "test_plan.py")
+"""Files that take longest come first, so that no process is left alone with one at the end."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several test processes a file stays in one of them, for its fixtures; those that start Ray share one."""
-    for item in items:
-        ray = item.path.name in ("test_transports.py", "test_workers.py")
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else item.path.name))
+    """See ``LONG``."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several test processes a file stays in one of them, for its fixtures. Groups by mark have no effect with pytest
+    9.2: xdist writes them into an attribute that pytest reads no more."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return TOGETHER.get(Path(file).name, file)
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

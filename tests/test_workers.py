@@ -54,15 +54,6 @@ SETTINGS = Settings.model_validate(
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The base model lies in a folder of the tests'; Ray's processes inherit the variable."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNMERGE_CACHE", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def inline(cache: Path) -> Iterator[Workers]:
     with open_workers(WorkersSpec(), "inline", SETTINGS) as workers:
         yield workers
@@ -70,7 +61,7 @@ def inline(cache: Path) -> Iterator[Workers]:
 
 @pytest.fixture(scope="module")
 def ray_here(inline: Workers) -> Iterator[None]:
-    with one_ray(WorkersSpec(count=3)):  # room for the pool, the nodes and one worker more
+    with one_ray(WorkersSpec(count=3)):  # room for the pool, the nodes and one worker more; it inherits the cache
         yield
 
 
@@ -133,6 +124,7 @@ def test_sums_are_bit_equal(
     assert tuned(request.getfixturevalue(kind), clients, size) == reference
 
 
+@pytest.mark.slow  # in test_transports.py one worker of each kind gives the same state
 @pytest.mark.parametrize("kind", ["ray", "flower"])
 def test_one_worker_gives_the_same_sum(kind: str, clients: tuple[str, ...], reference: object, ray_here: None) -> None:
     with open_workers(WorkersSpec(count=1, cpus=0.5, cohort=3), kind, SETTINGS) as workers:  # type: ignore[arg-type]

@@ -13,8 +13,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Threads that wait must not burn the cores of the workers beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
-
 THREADS = 1
 """Threads of every piece of client work: the order of floating sums depends on it, so it belongs to the recipe."""
 
@@ -22,6 +20,8 @@ THREADS = 1
 @contextmanager
 def deterministic(threads: int = THREADS) -> Iterator[None]:
     """Deterministic kernels and a fixed thread count inside the block; the caller's settings come back after it."""
+    import torch
+
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
@@ -34,6 +34,8 @@ def deterministic(threads: int = THREADS) -> Iterator[None]:
 
 def environment(device: str) -> dict[str, Any]:
     """The part of a recipe that is neither data nor setting: device kind, threads and library versions."""
+    import torch
+
     kind = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
         "device": device,

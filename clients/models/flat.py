@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from clients.data.dataset import Example
 from clients.errors import InputError
@@ -168,8 +167,12 @@ class BaseModel(ABC):
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
         """Layers look at their own ``training`` to decide on checkpointing; what is inside them stays without dropout."""
-        modules = self.module.modules() if self.spec.gradient_checkpointing else ()  # a tiny model's step feels the search
-        layers = [m for m in modules if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
+        layers: list[nn.Module] = []
+        if self.spec.gradient_checkpointing:  # a tiny model's step feels the search
+            from transformers.modeling_layers import GradientCheckpointingLayer
+
+            modules = self.module.modules()
+            layers = [m for m in modules if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
         for layer in layers:
             layer.training = True
         try:

@@ -10,7 +10,10 @@ than ``MOST_PUBLIC`` different public examples so many are taken, evenly spaced 
 the client out of the cluster that was recorded, so anchors need not be made again for it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +21,10 @@ from clients.data.dataset import Example
 from clients.errors import InputError
 from clients.exact import finite
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
+
 
 MOST_PUBLIC = 2000
 

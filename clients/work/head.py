@@ -6,16 +6,20 @@ Labels are numbered over all label sets of the data, in the order of the sets' n
 own set. Answers that are free text have no labels, so no head either.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
 from clients.exact.finite import hits
-from clients.models.classifier import HeadedModel
-from clients.models.flat import BaseModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 
 def features(model: BaseModel, examples: Sequence[Example]) -> np.ndarray:
@@ -24,6 +28,8 @@ def features(model: BaseModel, examples: Sequence[Example]) -> np.ndarray:
     A text's answer is taken away, since features of a language model read it; a model with a head of its own knows labels
     alone, and its features read none.
     """
+    from clients.models.classifier import HeadedModel
+
     asked = examples if isinstance(model, HeadedModel) else [replace(example, answer="") for example in examples]
     rows = [model.features([example]) for example in asked]
     return np.column_stack([np.array(rows, dtype=np.float64), np.ones(len(rows))])

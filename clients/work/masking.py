@@ -6,13 +6,18 @@ of magnitude between tensors). Scores start at 0 as in the paper: a tie counts a
 Members are tuned on jointly in one place; in a real federation they would send gradients.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from clients.data.dataset import Shard
 from clients.exact import finite
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 
 def learn_mask(
@@ -31,6 +36,8 @@ def learn_mask(
     Raises:
         NotFiniteError: the loss or a score is not; the mask would be whatever NaN compares to.
     """
+    import torch
+
     with deterministic():
         delta = torch.from_numpy(direction).to(model.device) * scale
         batches = [model.encode(shard.train) for shard in shards]

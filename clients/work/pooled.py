@@ -22,14 +22,15 @@ all of them are, nothing moves.
 A step's gradient sums over the examples of a batch in an order that follows from the members' names and the seed alone.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from clients.data.shards import Example, LabelSet, Shard
@@ -37,11 +38,15 @@ from clients.data.source import Source
 from clients.errors import InputError, NotFiniteError
 from clients.exact import bits, digest
 from clients.exact.determinism import deterministic
-from clients.models.flat import BaseModel
 from clients.settings import TuningSpec
 from clients.strict import Strict
 from clients.work import tuning
 from clients.work.augment import STRONGEST, augmented
+
+if TYPE_CHECKING:
+    import torch
+
+    from clients.models.flat import BaseModel
 
 
 class Term(Strict):
@@ -112,6 +117,8 @@ def train(
     Raises:
         NotFiniteError: the loss or the vector is not.
     """
+    import torch
+
     pools = [_pool(source, term, training, seed) for term in training.terms]
     if not any(pools):
         return Trained(np.zeros(model.layout.size, dtype=np.float32), 0.0, 0)
@@ -161,6 +168,8 @@ def try_linear(model: BaseModel, shard: Shard) -> None:
     Raises:
         InputError: something in the model, or in how its scenario runs it, does not go together with that.
     """
+    import torch
+
     try:
         with deterministic(), model.linear(torch.zeros_like(model.flat)):
             model.accumulate(model.encode(shard.train[:1]))
@@ -175,6 +184,8 @@ def try_linear(model: BaseModel, shard: Shard) -> None:
 
 def _placed(model: BaseModel, start: np.ndarray | None, around: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
     """What moves, fp32 [d], put where it starts, and where in its place θ would be θ0; without ``around`` it is θ itself."""
+    import torch
+
     model.reset()
     if around is None:
         if start is not None:
@@ -196,6 +207,8 @@ def _linear(model: BaseModel, moving: torch.Tensor) -> AbstractContextManager[No
 @contextmanager
 def _dropping(model: BaseModel, probability: float, key: list[object]) -> Iterator[None]:
     """Dropout layers drop, by a random stream of the key that touches no other."""
+    import torch
+
     layers = [m for m in model.module.modules() if isinstance(m, torch.nn.Dropout)] if probability else []
     own = [layer.p for layer in layers]
     with torch.random.fork_rng([torch.cuda.current_device()] if model.device == "cuda" else [], enabled=bool(layers)):
@@ -229,6 +242,8 @@ def _other(label_sets: Mapping[str, LabelSet], example: Example, others: Sequenc
 
 def _salient(model: BaseModel, source: Source, training: Training, spec: TuningSpec, moving: torch.Tensor) -> torch.Tensor:
     """1 for the entries with the largest gradient of the first term's true loss, else 0; fp32 [d]."""
+    import torch
+
     term, share = training.terms[0], training.salient
     assert share is not None
     pool = [example for client in sorted(term.clients) for example in source.shard(client).train]

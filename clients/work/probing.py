@@ -5,17 +5,22 @@ probability of the true answer, row 1 what the example scores: 1 where the right
 where answers are free text, the answer probability itself. NaN where the model's numbers are not finite.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clients.data.shards import Shard, Side
 from clients.exact.determinism import deterministic
 from clients.exact.finite import hits
-from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
 from clients.work.scoring import votes
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 PARTS = ("train", "reported")
 
@@ -57,7 +62,7 @@ def _probed(
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {part: [] for part, some in examples.items() if some}
     with deterministic():
         for theta in thetas:
-            if theta is not None and isinstance(model, BaseModel):
+            if theta is not None and not isinstance(model, HeadModel):
                 model.assign(theta)
             for part, answers in found.items():
                 probabilities, right = model.probabilities(examples[part])

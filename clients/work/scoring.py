@@ -1,9 +1,11 @@
 """How well a served model, or several together, do on one side of a client's data: the mean over its examples."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from clients.data.shards import Shard, Side, Sides
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.exact.finite import hits
-from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 Part = Literal["reported", "chosen_on", "train"]
 """What a score is of: see ``Sides``."""

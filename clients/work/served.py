@@ -10,19 +10,23 @@
 *Shared* arrays are named: the transport sends them once for many clients. What only this client has is in ``arrays``.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
-import torch
 
 from clients.data.dataset import LabelSet, Shard
 from clients.errors import InputError
 from clients.exact import bits
-from clients.models.flat import BaseModel
 from clients.work.head import HeadModel
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
+
 
 Arrays = Mapping[str, np.ndarray]
 M = TypeVar("M")
@@ -159,6 +163,8 @@ class Linear(Served):
         return tuple(name for name in (self.direction, self.around, self.start) if name is not None)
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
+        import torch
+
         model, at = bench.model, _moved(bench.theta0, self.around, shared)
         begin = _moved(np.zeros_like(at), self.start, shared)
         for scale in scales:

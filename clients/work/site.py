@@ -4,10 +4,13 @@
 values, and a process does one job at a time.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +22,11 @@ from clients.data.shards import Shard
 from clients.data.source import ShardRef, Source
 from clients.data.specs import DataSpec
 from clients.errors import InputError, NotFiniteError
-from clients.models import loaders as models
-from clients.models.flat import BaseModel
 from clients.settings import Settings
 from clients.work import anchors
+
+if TYPE_CHECKING:
+    from clients.models.flat import BaseModel
 
 MOST = 2
 """Data sets, and sites, that a process holds open."""
@@ -127,6 +131,8 @@ class Process:
 
     def _model_of(self, settings: Settings, manifest: Manifest) -> BaseModel:
         """The model that is held if it is the right one; another takes its place."""
+        from clients.models import loaders as models
+
         given = settings.model, manifest, settings.device, settings.tuning.micro_batch
         identity = models.identity(*given)
         if self._model is None or self._model[0] != identity:

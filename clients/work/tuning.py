@@ -6,18 +6,24 @@ Deviations: the paper's pseudocode draws v from {0,1} and lists the projection b
 (±1, after the step). Adam's moments are not reset by the projection. Dropout is off.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from clients.data.dataset import Shard
 from clients.errors import NotFiniteError
 from clients.exact import digest
 from clients.exact.determinism import deterministic, environment
-from clients.models.flat import BaseModel
 from clients.settings import TuningSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from clients.models.flat import BaseModel
+
 
 # Of the model section; the rest is in the base model's digest or in the names of what is tuned.
 RECIPE = {"max_length", "chat", "head", "dtype", "lora", "gradient_checkpointing"}
@@ -63,6 +69,8 @@ def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int,
     Raises:
         NotFiniteError: the loss or the task vector is not.
     """
+    import torch
+
     with deterministic():
         model.reset()
         encoded = model.encode(shard.train)
@@ -89,23 +97,27 @@ def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int,
     return Tuned(vector, recipe_digest(model, shard, rule, spec, seed), len(rows_of_steps), tokens, loss)
 
 
-@torch.no_grad()
 def _project(flat: torch.Tensor, theta0: torch.Tensor, signs: torch.Tensor) -> None:
     """Set entries that left θ0 against their sign back to θ0: v ⊙ max(v ⊙ θ, v ⊙ θ0), which is exact, since v is ±1.
 
     In blocks, since temporaries of d would cost a large model half as much memory again.
     """
-    for start in range(0, flat.numel(), PROJECTED_AT_ONCE):
-        part = slice(start, start + PROJECTED_AT_ONCE)
-        sign, theta = signs[part].to(flat.dtype), flat[part]
-        torch.maximum(theta.mul_(sign), theta0[part] * sign, out=theta)
-        theta.mul_(sign)
+    import torch
+
+    with torch.no_grad():
+        for start in range(0, flat.numel(), PROJECTED_AT_ONCE):
+            part = slice(start, start + PROJECTED_AT_ONCE)
+            sign, theta = signs[part].to(flat.dtype), flat[part]
+            torch.maximum(theta.mul_(sign), theta0[part] * sign, out=theta)
+            theta.mul_(sign)
 
 
 def batches(examples: int, batch: int | Literal["full"], steps: int, key: list[object]) -> list[list[int]]:
     """Rows of each step: all of them, or slices of per-epoch shuffles seeded by the key, JSON values."""
     if batch == "full" or batch >= examples:
         return [list(range(examples))] * steps
+    import torch
+
     order = torch.Generator().manual_seed(int(digest.of_json(key)[:15], 16))
     found: list[list[int]] = []
     rows: list[int] = []

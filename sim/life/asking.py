@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clients.errors import NotFiniteError, WorkError
+from clients.errors import NotFiniteError, WorkError, reason_not_finite
 from clients.exact import digest
 from clients.jobs import Job, Reply
 from sim.life.cost import Cost, of_reply
@@ -66,8 +66,8 @@ class Asker:
 def _failure(job: Job, error: str) -> Exception:
     """The error of a job: one that others have no part in where its numbers were not finite."""
     what = f"{job.kind} for {some(job.clients)} failed: "
-    kind, _, reason = error.partition(": ")
-    return NotFiniteError(what + reason) if kind == NotFiniteError.__name__ else WorkError(what + error)
+    reason = reason_not_finite(error)
+    return WorkError(what + error) if reason is None else NotFiniteError(what + reason)
 
 
 def training_key(kept: Kept, job: Job) -> str | None:

@@ -11,7 +11,7 @@ cache, but the strategy's price is that of tuning every retained client again, o
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,7 +89,7 @@ def leave_out(system: System, rule: Rule, examples: Keys, offline: Iterable[str]
     for client, facts in told.items():
         ledger.append("forget", seed=system.seed, rule=rule, client=client, **facts)
     if bad:
-        return _after(costs, _rebuilt(system, rule, bad, workers, ledger))
+        return _after(costs, _rebuilt(system, rule, bad, workers, ledger, changed=examples))
     if again:
         rest = sorted(kept.members.keys() - examples.keys())
         return _after(costs, learn_beside(system, rule, list(examples), rest, workers))
@@ -195,15 +195,27 @@ def _facts(client: str, expected: str, replies: Derived) -> dict[str, object]:
     }
 
 
-def _rebuilt(system: System, rule: Rule, because: Mapping[str, str], workers: Workers, ledger: Ledger) -> Costs:
-    """Make what is kept under a rule again from the retained clients only; the price of those who need it."""
+def _rebuilt(
+    system: System,
+    rule: Rule,
+    because: Mapping[str, str],
+    workers: Workers,
+    ledger: Ledger,
+    changed: Collection[str] = (),
+) -> Costs:
+    """Make what is kept under a rule again from the retained clients only; the price by label.
+
+    Args:
+        changed: of these clients, examples have left. A strategy that sums nothing pays for deriving them, and no others.
+    """
     members = sorted(system.kept[rule].members)
     system.fresh(rule)
-    rebuilt = learn(system, {rule: members}, workers)
-    prices = {label: rebuilt[label] for label in system.derives(rule)}
+    mine = learn(system, {rule: sorted(changed)}, workers) if changed else {}
+    rest = learn(system, {rule: [client for client in members if client not in changed]}, workers)
+    prices = {label: mine.get(label, Cost()).beside(rest[label]) for label in system.derives(rule)}
     told = {label: price.as_facts() for label, price in prices.items()}
     ledger.append("rebuild", seed=system.seed, rule=rule, because=dict(sorted(because.items())), strategies=told)
-    return prices
+    return mine | prices
 
 
 def _after(costs: Costs, more: Costs) -> Costs:

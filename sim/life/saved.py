@@ -111,7 +111,8 @@ def open_run(run: Path, overrides: Sequence[str] = ()) -> Opened:
         stray.unlink(missing_ok=True)
     ledger = Ledger(run / LEDGER)
     written, finished = load_scenario(str(run / SCENARIO)), (run / SUMMARY).is_file()
-    opened = Opened(run, load_scenario(str(run / SCENARIO), overrides), ledger, finished, _commands(run))
+    asked = load_scenario(str(run / SCENARIO), overrides) if overrides else written
+    opened = Opened(run, asked, ledger, finished, _commands(run))
     _check(opened, written)
     if not ledger.records:
         _start(opened)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression  # type: ignore[import-untyped]
 
 from clients.exact.files import write_whole
 from sim.terminal import human_bytes
@@ -176,7 +176,7 @@ def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
     order = sorted(range(len(wanted)), key=lambda i: (wanted[i], -i))  # of equals, the first comes on top
     steps = gap * np.arange(len(wanted))
-    free = isotonic_regression(np.asarray(wanted, dtype=float)[order] - steps)
+    free = isotonic_regression(np.asarray(wanted, dtype=float)[order] - steps).x
     places = np.empty(len(wanted))
     places[order] = np.clip(free, low, high - steps[-1]) + steps
     return [float(place) for place in places]

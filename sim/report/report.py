@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ValidationError
@@ -16,11 +16,13 @@ from rich.text import Text
 from clients.errors import InputError
 from clients.exact.files import write_whole
 from sim.report import gap as report_unlearning
-from sim.report.figures import PALETTE, RETRAIN, Series, draw
 from sim.report.gap import Unlearning
 from sim.report.notes import notes
 from sim.report.page import PAGE
 from sim.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from sim.report.figures import Series
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
@@ -157,6 +159,8 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
     Raises:
         InputError: a summary is missing or damaged.
     """
+    from sim.report.figures import PALETTE, draw  # what draws is imported where something is drawn
+
     runs = dict(zip(_names([run, *extra]), [read_summary(folder) for folder in (run, *extra)], strict=True))
     entries = [entry for name, summary in runs.items() for entry in _entries(summary, f"{name}/" if extra else "")]
     metrics = sorted({summary.metric.replace("_", " ") for summary in runs.values()})
@@ -291,7 +295,9 @@ def _unlearning(runs: Mapping[str, Summary], named: bool) -> list[dict[str, str]
     ]
 
 
-def _series(entry: Entry) -> Series:
+def _series(entry: Entry) -> "Series":
+    from sim.report.figures import Series
+
     return Series(
         label=entry.label,
         exact=entry.result.exactness == "exact",
@@ -307,6 +313,8 @@ def _series(entry: Entry) -> Series:
 
 def _retrain(runs: Mapping[str, Summary]) -> dict[str, list[tuple[int, float]]]:
     """The price of retraining by the name to show: one line, unless the runs differ in it."""
+    from sim.report.figures import RETRAIN
+
     lines = {name: [(p.deleted, p.gradient_steps) for p in summary.retrain] for name, summary in runs.items()}
     first = next(iter(lines.values()))
     if all(line == first for line in lines.values()):

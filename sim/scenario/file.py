@@ -15,6 +15,8 @@ from clients.settings import EMBEDDED_BASES
 from sim.scenario.model import Scenario
 
 Location = tuple[str | int, ...]
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe one in C, where there is one: a command opens its run several times, and feels the other."""
 
 
 def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
@@ -28,8 +30,8 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
     """
     path = find(source)
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

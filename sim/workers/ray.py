@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 # Ray reads its environment when it is imported.
@@ -31,6 +31,7 @@ from clients.jobs import Job, Reply, perform
 from clients.settings import Settings
 from clients.work.site import open_site
 from sim.scenario.workers import WorkersSpec
+from sim.workers.witness import witness
 
 AT_ONCE = 2
 """Jobs with an actor at a time: the next one is there when one ends."""
@@ -65,9 +66,22 @@ def ray_instance(spec: WorkersSpec) -> Iterator[None]:
         raise InputError(f"workers.address: cannot join Ray at {spec.address or 'this machine'}: {error}") from error
     try:
         _check_fits(spec)
-        yield
+        told = f"Error: {_ended('raylet')}\nNothing that is done is lost. A run goes on with: unmerge run --resume RUN\n"
+        own = _processes().get("raylet", []) if spec.address is None else []
+        with witness(own[0].process.pid, told) if own else nullcontext():
+            yield
     finally:
         ray.shutdown()
+
+
+def _processes() -> Mapping[str, Any]:
+    """What Ray has started for this process, by name; nothing where a cluster was joined that somebody else has started."""
+    node = connected._global_node  # Ray has no public way to ask
+    return {} if node is None else node.all_processes
+
+
+def _ended(process: str) -> str:
+    return f"workers: Ray has ended ({process} was killed, as a machine does that runs out of memory or disk); {LOWER}"
 
 
 class Watch:
@@ -87,23 +101,25 @@ class Watch:
         """
         if time.monotonic() - self.looked < LOOK:
             return
-        started = connected._global_node  # Ray has no public way to ask; there is none if a cluster was joined by ray://
-        dead = [name for name, _ in started.dead_processes()] if started is not None else []
-        if not dead and not self._reached():
-            dead = ["gcs_server"]
-        if dead := [name for name in dead if name in ("raylet", "gcs_server")]:
-            raise InputError(
-                f"workers: Ray has ended ({dead[0]} was killed, as a machine does that runs out of memory or disk); {LOWER}"
-            )
+        self._look()
+        if not self._reached():
+            raise InputError(_ended("gcs_server"))
         _check_fits(self.spec)
         self.looked = time.monotonic()
+
+    def _look(self) -> None:
+        """Raise if a process has ended without which there is no Ray."""
+        for name in ("raylet", "gcs_server"):
+            if any(each.process.poll() is not None for each in _processes().get(name, [])):
+                raise InputError(_ended(name))
 
     def died(self) -> None:
         """Count a worker that has died.
 
         Raises:
-            InputError: too many, one after the other.
+            InputError: too many, one after the other, or Ray has.
         """
+        self._look()  # before anything is asked of a raylet that is dead: Ray's library ends the process that does
         self.deaths += 1
         if self.deaths >= DEATHS:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Facts from fresh processes with other hash seeds, thread counts and caches, to compare this process with."""
+"""Facts from a fresh process with another hash seed, thread count and cache, to compare this process with."""
 
 import json
 import os
@@ -49,24 +49,19 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def elsewhere(tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two fresh processes make of ``tiny_settings``, each with an empty cache of its own."""
-    started = []
-    for number in ("1", "2"):
-        environment = os.environ | {
-            "UNMERGE_CACHE": str(tmp_path_factory.mktemp("elsewhere")),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONHASHSEED": number,
-            "OMP_NUM_THREADS": number,
-        }
-        command = [sys.executable, "-c", SCRIPT, tiny_settings.model_dump_json()]
-        started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=-1, stderr=-1, text=True))
-    facts = []
-    for process in started:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        facts.append(json.loads(out.split("FACTS")[1]))
-    return facts
+def elsewhere(tiny_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a fresh process makes of ``tiny_settings``, with an empty cache, a hash seed and a number of threads of its own:
+    this one has another seed, and one thread."""
+    environment = os.environ | {
+        "UNMERGE_CACHE": str(tmp_path_factory.mktemp("elsewhere")),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "OMP_NUM_THREADS": "2",
+    }
+    command = [sys.executable, "-c", SCRIPT, tiny_settings.model_dump_json()]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.split("FACTS")[1]))
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from child import call, outcome, strays
+from child import Undisturbed, call, outcome, strays
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +24,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("left", [0, 40_000, 120_000, 200_000, 280_000, 360_000, 440_000])
-def test_a_disk_that_is_full_in_the_middle(
-    undisturbed: tuple[Path, dict[str, Any], int], small_disk: Path, tmp_path: Path, left: int
-) -> None:
+def test_a_disk_that_is_full_in_the_middle(undisturbed: Undisturbed, small_disk: Path, tmp_path: Path, left: int) -> None:
     """With so many bytes left on it the run ends early, wherever that is."""
-    scenario, expected, _ = undisturbed
+    scenario, expected, *_ = undisturbed
     run, log, ballast = small_disk / "run", tmp_path / "log", small_disk / "ballast"
     ballast.write_bytes(b"\1" * max(shutil.disk_usage(small_disk).free - left, 1))
     code = call(["run", str(scenario), "--out", str(run), "--set", "report.html=false"], log)

@@ -1,34 +1,18 @@
 """A driver that is killed at any moment: its run goes on to the same end. ``make test-kills``, a few minutes."""
 
+import os
 import random
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from child import call, events, outcome, start, stop_at, strays
+from child import PHASES, Undisturbed, call, events, finish, outcome, phase_of, reached, start, stop_at, strays
 
 pytestmark = pytest.mark.slow
 
 KILLS = 15
 """Of each kind of run: one seed, two seeds."""
-
-Undisturbed = tuple[Path, dict[str, Any], int]
-
-
-def phase_of(run: Path) -> str:
-    """What a run was at, by the last event that is committed."""
-    told = [event["event"] for event in events(run) if event["event"] not in ("commit", "repeated")]
-    last = told[-1] if told else "nothing"
-    names = {"nothing": "opening", "start": "opening", "population": "learning", "join": "learning", "learned": "evaluating"}
-    names |= {
-        "evaluated": "deleting or auditing",
-        "release": "releasing or evaluating",
-        "audit": "reporting",
-        "end": "reporting",
-    }
-    return names.get(last, last)
 
 
 def resumed(run: Path, log: Path, rng: random.Random, lines: int) -> tuple[int, int]:
@@ -49,27 +33,34 @@ def resumed(run: Path, log: Path, rng: random.Random, lines: int) -> tuple[int, 
 
 
 def test_a_driver_that_is_killed_at_any_moment(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    scenario, expected, lines = undisturbed
-    phases, rng = Counter[str](), random.Random(f"kills/{lines}")
+    """Random moments, as many in each phase of the run: most phases are short."""
+    phases, rng = Counter[str](), random.Random(f"kills/{undisturbed.lines}")
     total, steps = 0, 0
+    wanted = sorted(set(PHASES.values()))
+    assert {moment.phase for moment in undisturbed.moments} >= set(wanted)
     for kill in range(KILLS):
         run, log = tmp_path / f"run-{kill}", tmp_path / f"log-{kill}"
-        at = round((kill + rng.random()) * lines / KILLS)
-        pid = start(["run", str(scenario), "--out", str(run)], log)
-        code = stop_at(pid, run, at, rng.uniform(0, 0.3))
-        assert code in (None, -signal.SIGKILL)
-        phases[phase_of(run) if code else "after the end"] += 1
-        times, repeated = resumed(run, log, rng, lines)
+        phase = wanted[kill % len(wanted)]
+        moment = rng.choice([moment for moment in undisturbed.moments if moment.phase == phase])
+        pid = start(["run", str(undisturbed.scenario), "--out", str(run)], log)
+        if reached(pid, run, moment.lines, moment.after):
+            phases[phase_of(pid, log)] += 1
+            os.kill(pid, signal.SIGKILL)
+            assert finish(pid) in (0, -signal.SIGKILL)
+        else:
+            phases["ended"] += 1
+        times, repeated = resumed(run, log, rng, undisturbed.lines)
         total, steps = total + times, steps + repeated
         assert "Traceback" not in log.read_text()
-        assert outcome(run) == expected
+        assert outcome(run) == undisturbed.outcome
+        assert (run / "report.html").exists()
         assert strays(run) == []
         assert call(["verify", str(run)], log) == 0
     print(f"\n{KILLS} runs killed, {total} resumed; {steps} gradient steps repeated; killed while {dict(phases)}")
 
 
 def test_an_interrupt_ends_with_a_line_that_says_how_to_go_on(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    scenario, expected, lines = undisturbed
+    scenario, expected, lines, _ = undisturbed
     rng = random.Random(f"interrupts/{lines}")
     for number in range(4):
         run, log = tmp_path / f"run-{number}", tmp_path / f"log-{number}"
@@ -88,7 +79,7 @@ def test_an_interrupt_ends_with_a_line_that_says_how_to_go_on(undisturbed: Undis
 @pytest.mark.parametrize("command", [["forget", "--client"], ["forget", "--rows", "0,1", "--client"], ["join", "--client"]])
 def test_a_command_that_is_killed_is_carried_out_once(undisturbed: Undisturbed, tmp_path: Path, command: list[str]) -> None:
     """Asked again, or by ``run --resume``: the end is that of a command which nobody killed."""
-    scenario, _, _ = undisturbed
+    scenario = undisturbed.scenario
     name, *options = command
     whole, log = tmp_path / "whole", tmp_path / "log"
     assert call(["run", str(scenario), "--out", str(whole)], log) == 0

@@ -89,15 +89,16 @@ def test_without_ray_a_run_ends_soon_and_is_gone_on_with(
     victim_process.send_signal(signal.SIGKILL)
     before = time.monotonic()
     code = process.wait(90)
-    spent, told = time.monotonic() - before, log.read_text()
+    spent = time.monotonic() - before
+    while f"({Path(victim).name} was killed" not in (told := log.read_text()) and time.monotonic() - before < 60:
+        time.sleep(0.1)  # where Ray's library has ended the process, another one speaks for it
     assert code == 1, told
     assert spent < 60
     assert "Traceback" not in told
-    if victim == "gcs_server":
-        assert "Ray" in told
-        assert f"unmerge run --resume {run}" in told
-    else:  # Ray's own library ends the process of the driver, with its own words
-        assert "Raylet is terminated" in told
+    assert f"Error: workers: Ray has ended ({Path(victim).name} was killed" in told
+    assert "memory or disk); lower workers.count, workers.cohort or tuning.micro_batch" in told
+    assert "Nothing that is done is lost." in told
+    assert "unmerge run --resume" in told
     assert started(["run", "--resume", str(run)], log).wait(300) == 0, log.read_text()
     assert results(run) == expected
     assert strays(run) == []

@@ -1,23 +1,19 @@
-"""The command, as a user types it: in processes of its own, or where only its words matter in this one."""
+"""The command, as a user types it, in this process; ``test_packaging.py`` starts it as one of its own."""
 
 import json
-import os
-import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from contract import life_of
 from tiny_scenario import TINY
 
 from sim.cli import main
-
-
-def unmerge(*arguments: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).parent / "unmerge"), *arguments]
-    environment = os.environ | {"UNMERGE_CACHE": str(cache), "NO_COLOR": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+from sim.life.ledger import Ledger
+from strategies.state.sum import Sum
 
 
 @pytest.fixture
@@ -35,62 +31,51 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return type_in
 
 
-def test_run_verify_forget_and_a_forged_state(cache: Path, tmp_path: Path) -> None:
+def test_run_verify_forget_and_a_forged_state(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     """The whole job by command, then a bit of the state and its records changed: verify must say so and exit with 1."""
-    scenario = tmp_path / "tiny.yaml"
+    scenario, run = tmp_path / "tiny.yaml", tmp_path / "runs" / "tiny"
     small = {"strategies": ["average", "sift_masks"], "report": {"html": True}}
     scenario.write_text(yaml.safe_dump(TINY | small))
-    made = unmerge("run", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path, cache=cache)
-    assert made.returncode == 0, made.stderr
-    assert "sift_masks" in made.stdout
-    assert made.stdout.splitlines()[-1] == "Report: runs/tiny/report.html"
-    assert (tmp_path / "runs" / "tiny" / "report.html").stat().st_size > 10_000
+    code, made, error = typed("run", "tiny.yaml", "--set", "data.pairs=2", cwd=tmp_path)
+    assert code == 0, error
+    assert "sift_masks" in made
+    assert made.splitlines()[-1] == "Report: runs/tiny/report.html"
+    assert (run / "report.html").stat().st_size > 10_000
 
-    verified = unmerge("verify", "runs/tiny", cwd=tmp_path, cache=cache)
-    assert verified.returncode == 0, verified.stderr
-    assert verified.stdout.splitlines()[-1].startswith("Verified: 2 exact states equal")
+    code, verified, error = typed("verify", "runs/tiny", cwd=tmp_path)
+    assert code == 0, error
+    assert verified.splitlines()[-1].startswith("Verified: 2 exact states equal")
 
-    summary = json.loads((tmp_path / "runs/tiny/summary.json").read_text())
-    again = unmerge("forget", "runs/tiny", "--client", "u99", cwd=tmp_path, cache=cache)
-    assert (again.returncode, again.stderr) == (
-        1,
-        "Error: --client u99: there is no such client; there are u0, u1, u2, u3, u4, ...\n",
-    )
-    assert json.loads((tmp_path / "runs/tiny/summary.json").read_text()) == summary
+    summary = json.loads((run / "summary.json").read_text())
+    code, _, error = typed("forget", "runs/tiny", "--client", "u99", cwd=tmp_path)
+    assert (code, error) == (1, "Error: --client u99: there is no such client; there are u0, u1, u2, u3, u4, ...\n")
+    assert json.loads((run / "summary.json").read_text()) == summary
 
-    # Everything forged alike: the sum, the record, the ledger and the summary agree; only the retained data know better.
-    forge = """
-import json, sys
-from pathlib import Path
-import numpy as np
-from contract import life_of
-from sim.life.ledger import Ledger
-from strategies.state.sum import Sum
-run = Path("runs/tiny")
-life = life_of(run)
-life.system.kept["plain"][Sum()].total.total[0] += 1
-life.system.save()
-life.record["state_digest"] = life.system.digests()
-life.commit()
-lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-(run / "ledger.jsonl").unlink()
-ledger = Ledger(run / "ledger.jsonl")
-for line in lines:
-    facts = {k: v for k, v in line.items() if k not in ("n", "event", "previous", "hash")}
-    for label, told in facts.get("strategies", {}).items():
-        told["state_digest"] = life.record["state_digest"][label]
-    ledger.commit(**facts) if line["event"] == "commit" else ledger.append(line["event"], **facts)
-summary = json.loads((run / "summary.json").read_text())
-summary["ledger"] = {"records": ledger.records, "head": ledger.head}
-(run / "summary.json").write_text(json.dumps(summary))
-"""
-    environment = os.environ | {"UNMERGE_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).parent)}
-    subprocess.run([sys.executable, "-c", forge], cwd=tmp_path, env=environment, check=True, timeout=120)
-    caught = unmerge("verify", "runs/tiny", cwd=tmp_path, cache=cache)
-    assert caught.returncode == 1
-    assert caught.stderr == "Error: not bitwise equal to a rebuild from the retained clients: average (seed 7)\n"
-    assert "average" in caught.stdout
-    assert "DIFFERENT" in caught.stdout
+    forge(run)
+    code, caught, error = typed("verify", "runs/tiny", cwd=tmp_path)
+    assert (code, error) == (1, "Error: not bitwise equal to a rebuild from the retained clients: average (seed 7)\n")
+    assert "average" in caught
+    assert "DIFFERENT" in caught
+
+
+def forge(run: Path) -> None:
+    """Everything forged alike: the sum, the record, the ledger and the summary agree; only the retained data know better."""
+    life = life_of(run)
+    life.system.kept["plain"][Sum()].total.total[0] += 1
+    life.system.save()
+    life.record["state_digest"] = life.system.digests()
+    life.commit()
+    lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    (run / "ledger.jsonl").unlink()
+    ledger = Ledger(run / "ledger.jsonl")
+    for line in lines:
+        facts = {k: v for k, v in line.items() if k not in ("n", "event", "previous", "hash")}
+        for label, told in facts.get("strategies", {}).items():
+            told["state_digest"] = life.record["state_digest"][label]
+        ledger.commit(**facts) if line["event"] == "commit" else ledger.append(line["event"], **facts)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["ledger"] = {"records": ledger.records, "head": ledger.head}
+    (run / "summary.json").write_text(json.dumps(summary))
 
 
 def test_examples_are_forgotten_somebody_joins_and_a_finished_run_owes_nothing(
@@ -185,6 +170,11 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tiny_file.parent / "runs").exists()
+
+
+def test_the_version_is_that_of_the_project(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert typed("--version", cwd=tmp_path) == (0, f"unmerge {project['version']}\n", "")
 
 
 def test_lists_and_schema(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

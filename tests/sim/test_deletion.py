@@ -110,6 +110,41 @@ def test_a_vector_that_does_not_match_is_not_subtracted_but_all_is_rebuilt(hones
     assert told == {"local": 0, "average": again, "cluster_average": again, "ties": 3 * 6, "sift_masks": 3 * 2}
 
 
+def test_where_examples_leave_and_all_is_rebuilt_own_files_cost_what_their_client_does(tmp_path: Path) -> None:
+    """8 clients, 3 steps each. What is summed is derived, found different, and made again of all 8. A file of the client's
+    own takes one derivation, as where nothing goes wrong: to the byte."""
+    few: dict[str, Any] = {
+        "strategies": ["local", "mask_only", "average"],
+        "stream": {"requests": 1, "examples": 1, "rows": 1},
+        "workers": {"kind": "inline", "cohort": 3},
+    }
+    honest = run_scenario(tiny(**few), tmp_path / "honest")
+    client = leaving(honest)[0]
+
+    def spoil(job: Job, reply: Reply) -> Reply:
+        if not is_deletion(job, client, "plain"):
+            return reply
+        return replace(reply, arrays={"sum": reply.arrays["sum"] ^ 1})
+
+    run = run_scenario(tiny(**few), tmp_path / "run", spoiling(spoil))
+    assert digests(run) == digests(honest)
+    assert [list(record["because"]) for record in records_of(run, "rebuild")] == [[client]]
+    told, right = (
+        {
+            label: {key: value for key, value in price.items() if key != "seconds"}
+            for label, price in records_of(each, "release")[-1]["strategies"].items()
+        }
+        for each in (run, honest)
+    )
+    assert {label: price["gradient_steps"] for label, price in told.items()} == {
+        "local": 3,
+        "mask_only": 3,
+        "average": 3 + 8 * 3,
+    }
+    assert (told["average"]["client_tunings"], told["average"]["parallel_steps"]) == (9, 6)
+    assert (told["local"], told["mask_only"]) == (right["local"], right["mask_only"])
+
+
 def test_a_cohort_that_fails_is_asked_again_client_by_client(honest: Path, tmp_path: Path) -> None:
     def spoil(job: Job, reply: Reply) -> Reply:
         broken = job.kind == "tune" and "u4" in job.clients and len(job.clients) > 1

@@ -53,30 +53,20 @@ def test_cohorts_do_not_matter_inline(inline: dict[str, Any], tmp_path: Path) ->
     assert states({"kind": "inline", "cohort": 4}, tmp_path / "run") == inline
 
 
-# Both numbers of workers and both sizes of cohorts with each transport; the other pairs are slow tests.
-FAST = {"ray": {(2, 1)}, "flower": {(2, 4)}}
+# Each transport learns and deletes, with both numbers of workers and both sizes of cohorts; the others are slow tests.
+FAST = [("flower", "ray", 2, 4), ("ray", "flower", 1, 1)]
+SLOW = [(kind, kind, count, cohort) for kind in ("ray", "flower") for count in (1, 2) for cohort in (1, 4)]
 
 
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize(
-    ("learn", "stream", "count", "cohort"),
-    [
-        pytest.param(kind, kind, count, cohort, marks=[] if (count, cohort) in FAST[kind] else pytest.mark.slow)
-        for kind in ("ray", "flower")
-        for count in (1, 2)
-        for cohort in (1, 4)
-    ],
+    ("learn", "stream", "count", "cohort"), [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
 )
 def test_every_transport_gives_the_same_state(
     inline: dict[str, Any], learn: str, stream: str, count: int, cohort: int, tmp_path: Path
 ) -> None:
     workers = {"learn": learn, "stream": stream, "count": count, "cohort": cohort}
     assert states(workers, tmp_path / "run") == inline
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_learning_under_flower_and_deleting_under_ray(inline: dict[str, Any], tmp_path: Path) -> None:
-    assert states({"learn": "flower", "stream": "ray", "count": 2, "cohort": 4}, tmp_path / "run") == inline
 
 
 @pytest.mark.slow
