@@ -28,6 +28,7 @@ class Dataset:
         public_clients: names of those whom the public examples are of, where clients are made of the same rows.
         ordered: client to its usable rows as examples, in the source's order; None where that is side by side.
         findings: under a population, what was found of it.
+        rows: how many were read of the source, those too that were left out; 0 where a family does not say.
     """
 
     shards: tuple[Shard, ...]
@@ -37,6 +38,7 @@ class Dataset:
     public_clients: tuple[str, ...] = field(default=(), compare=False)
     ordered: Callable[[str], Iterable[Example]] | None = field(default=None, compare=False, repr=False)
     findings: Findings | None = field(default=None, compare=False, repr=False)
+    rows: int = field(default=0, compare=False)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -61,8 +63,10 @@ class Dataset:
         Raises:
             InputError: no client has an example on the side that is reported.
         """
-        more = () if self.findings is not None else telling.notes(self.shards, self.label_sets, self.manifest.sides)
-        return (*self.notes, *more)
+        if self.findings is not None:
+            return self.notes
+        count = [f"{self.rows:,} rows were read."] if self.rows else []
+        return (*count, *self.notes, *telling.notes(self.shards, self.label_sets, self.manifest.sides))
 
     def shard(self, ref: ShardRef | str) -> Shard:
         """A client's data; InputError if they are not here, or not all of those that the population has."""

@@ -75,6 +75,7 @@ def load(spec: ImageData, seed: int, known: Population | None = None) -> Dataset
         (*allotted, *notes, *(note for one in opened for note in _telling(one, order, kept))),
         tuple(part.client for part in public),
         _in_order(opened, kept, None if spec.client_column else drawn),
+        rows=sum(len(one.answers) for one in opened),
     )
 
 

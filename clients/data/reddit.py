@@ -33,7 +33,7 @@ def load(spec: RedditData, seed: int, known: Population | None = None) -> Datase
     """
     if columns(spec.prompt)[-1] != SUBREDDIT:
         raise InputError(f"data.prompt: the last column is the label, {{{SUBREDDIT}}}, not {{{columns(spec.prompt)[-1]}}}")
-    table, _, _, notes = read(spec, [*columns(spec.prompt), BODY], [AUTHOR, SUBREDDIT])
+    table, _, _, notes, count = read(spec, [*columns(spec.prompt), BODY], [AUTHOR, SUBREDDIT])
     bodies = table[BODY].to_pylist()
     rows = [row for row, body in enumerate(bodies) if body.strip() and body.strip() not in GONE]
     if len(rows) < len(bodies):
@@ -57,4 +57,4 @@ def load(spec: RedditData, seed: int, known: Population | None = None) -> Datase
     table = table.take([row for row, label in enumerate(table[SUBREDDIT].to_pylist()) if label in chosen])
     notes.append(f"{len(table)} of {len(rows)} comments are in the {len(labels)} subreddits that are labels.")
     owners = table[AUTHOR].to_pylist() if spec.partitioner is None else None
-    return dataset_of(Rows(table, owners, labels, isinstance(spec.subreddits, int), notes), spec, seed, known)
+    return dataset_of(Rows(table, owners, labels, isinstance(spec.subreddits, int), notes, count), spec, seed, known)

@@ -23,7 +23,7 @@ def load(spec: Sent140Data, seed: int, known: Population | None = None) -> Datas
         InputError: source or column missing, or a sentiment that is not 0, 2 or 4.
     """
     answer = split_template(spec.prompt)[1]
-    table, _, _, notes = read(spec, columns(spec.prompt), [answer, USER])
+    table, _, _, notes, count = read(spec, columns(spec.prompt), [answer, USER])
     values = [text_of(value) for value in table[answer].to_pylist()]
     unknown = sorted(set(values) - {*NAMES, NEUTRAL})
     if unknown:
@@ -35,4 +35,4 @@ def load(spec: Sent140Data, seed: int, known: Population | None = None) -> Datas
     if len(rows) < len(values):
         notes.append(f"{len(values) - len(rows)} of {len(values)} tweets are neutral; they are left out.")
     table = with_column(table.take(rows), answer, [NAMES[values[row]] for row in rows])
-    return dataset_of(Rows(table, table[USER].to_pylist(), list(NAMES.values()), False, notes), spec, seed, known)
+    return dataset_of(Rows(table, table[USER].to_pylist(), list(NAMES.values()), False, notes, count), spec, seed, known)

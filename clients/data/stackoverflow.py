@@ -33,7 +33,7 @@ def load(spec: StackOverflowData, seed: int, known: Population | None = None) ->
     *used, answer = columns(spec.prompt)
     if answer != TAG:
         raise InputError(f"data.prompt: the last column is the label, {{{TAG}}}, not {{{answer}}}")
-    table, _, _, notes = read(spec, [*used, spec.tags_column], [spec.user_column])
+    table, _, _, notes, count = read(spec, [*used, spec.tags_column], [spec.user_column])
     tags = [_tags(value) for value in table[spec.tags_column].to_pylist()]
     single = [row for row, mine in enumerate(tags) if len(mine) == 1]
     notes.append(f"{len(single)} of {len(tags)} posts have exactly one tag.")
@@ -43,7 +43,7 @@ def load(spec: StackOverflowData, seed: int, known: Population | None = None) ->
     notes.append(f"{len(rows)} of them have one of the {len(labels)} tags that are labels.")
     table = with_column(table.take(rows), TAG, [tags[row][0] for row in rows])
     owners, inferred = table[spec.user_column].to_pylist(), isinstance(spec.tags, int)
-    return dataset_of(Rows(table, owners, labels, inferred, notes, plain_text), spec, seed, known)
+    return dataset_of(Rows(table, owners, labels, inferred, notes, count, plain_text), spec, seed, known)
 
 
 def plain_text(text: str) -> str:

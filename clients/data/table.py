@@ -16,7 +16,7 @@ def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset
     A column of classes gives their names, and all of them are labels, in its order; else the labels are what occurs, sorted.
     """
     answer = split_template(spec.prompt)[1]
-    table, _, classed, notes = read(
+    table, _, classed, notes, count = read(
         spec, columns(spec.prompt), [answer, *([spec.client_column] if spec.client_column else [])]
     )
     classes = classed.get(answer, ())
@@ -30,7 +30,7 @@ def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset
     names = [texts.get(name, name) for name in classes]
     labels = _labels(answers, names, spec, answer, notes) if known is None else []
     owners = table[spec.client_column].to_pylist() if spec.client_column else None
-    rows = Rows(with_column(table, answer, answers), owners, labels, spec.labels is True and not classes, notes)
+    rows = Rows(with_column(table, answer, answers), owners, labels, spec.labels is True and not classes, notes, count)
     return dataset_of(rows, spec, seed, known)
 
 

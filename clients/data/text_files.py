@@ -53,12 +53,14 @@ class Texts(NamedTuple):
         names: of all columns.
         classes: of columns of classes, their names in the column's order.
         notes: lines for the user.
+        rows: how many were read, with those that were left out since.
     """
 
     table: pa.Table
     names: list[str]
     classes: dict[str, tuple[str, ...]]
     notes: list[str]
+    rows: int = 0
 
 
 def kind_of(file: Path) -> str | None:

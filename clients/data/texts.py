@@ -33,6 +33,7 @@ class Rows:
         labels: what is ranked, in this order; empty for free text.
         inferred: whether the labels follow from the rows.
         notes: lines for the user.
+        count: rows that were read, with those that were left out since.
         plain: what is done to each text of a row that is used.
     """
 
@@ -41,6 +42,7 @@ class Rows:
     labels: Sequence[str]
     inferred: bool
     notes: Sequence[str]
+    count: int = 0
     plain: Callable[[str], str] = str
 
 
@@ -65,7 +67,7 @@ def read(spec: Texts, used: Sequence[str], named: Sequence[str] = ()) -> text_fi
         if len(whole) < len(table):
             notes.append(f"{len(table) - len(whole)} of {rows} rows have no value in column {name!r}; they are left out.")
             table = whole
-    return found._replace(table=table, notes=notes)
+    return found._replace(table=table, notes=notes, rows=rows)
 
 
 def with_column(table: pa.Table, name: str, values: Sequence[str]) -> pa.Table:
@@ -142,6 +144,7 @@ def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
         (*rows.notes, *more),
         tuple(public),
         ordered,
+        rows=rows.count,
     )
 
 

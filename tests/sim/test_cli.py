@@ -200,6 +200,7 @@ def test_what_is_read_is_told_before_anything_is_run(typed: Callable[..., tuple[
     assert code == 0, error
     lines = told.splitlines()
     assert lines[0] == f"table: {tmp_path / 't.csv'}"
+    assert lines[1] == "55 rows were read."
     assert "1 of 55 rows have no value in column 'text'; they are left out." in lines
     assert "2 clients of 18 to 18 examples (median 18): " in told
     assert "2 labels: bad 18, good 18." in lines
