@@ -12,7 +12,7 @@ test: .venv/.installed-dev
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
-# A driver that is killed at any moment, interrupted, out of disk; Ray whose processes are killed. A quarter of an hour.
+# A driver that is killed at any moment, interrupted, out of disk; Ray whose processes are killed. Three quarters of an hour.
 test-kills: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow -s tests/reliability
 

@@ -88,8 +88,12 @@ class Served(ABC):
     @property
     def facts(self) -> dict[str, Any]:
         """Everything else, as JSON values; fields at their defaults are left out."""
-        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self.arrays}
-        return {"kind": self.kind} | {f.name: told[f.name] for f in fields(self) if told.get(f.name, f.default) != f.default}
+        told: dict[str, Any] = {"kind": self.kind}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not isinstance(value, np.ndarray) and value != each.default:
+                told[each.name] = value
+        return told
 
     @abstractmethod
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 from tests.deployment.processes import PROJECT, environment, free_ports, running, stopped_by_signals, wait_until
 
 POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
-"""Seconds between two looks of a SuperNode for an app to start; Flower's default is 1."""
+"""Seconds between two looks for an app to start; Flower's default is 1."""
 
 
 NODE = (sys.executable, "-m", "clients.node")
@@ -58,14 +58,15 @@ class Deployment:
         """
         config = f'scenario="{scenario}" out="{out}"'
         told = json.loads(self.flwr("run", str(PROJECT), "here", "--run-config", config, "--format", "json"))
-        run_id, until = str(told["run-id"]), time.monotonic() + within
-        while not (status := self.status(run_id)).startswith("finished"):
-            if time.monotonic() > until:
+        run_id, started, status = str(told["run-id"]), time.monotonic(), "started"
+        while not status.startswith("finished"):
+            asked = time.monotonic()  # asking starts a process of Flower's and costs more than looking: less and less often
+            if asked - started > within:
                 self.flwr("stop", run_id, "here")
                 raise RuntimeError(f"the run had not ended in {within:g} s (its status: {status})")
-            asked = time.monotonic()  # asking starts a process of Flower's and costs more than looking
-            while not (out / "summary.json").exists() and time.monotonic() - asked < 20:
+            while not (out / "summary.json").exists() and time.monotonic() - asked < max(5, asked - started):
                 time.sleep(0.2)
+            status = self.status(run_id)
         if status != "finished:completed":
             raise RuntimeError(f"{status}:\n{self.flwr('log', run_id, 'here', '--show')[-3000:]}")
 
@@ -90,7 +91,7 @@ def deployment(home: Path, sources: Sequence[Path | None], program: Sequence[str
     with ExitStack() as started:
         log = home / "superlink.log"
         command = ["flower-superlink", "--insecure", "--disable-runtime-dependency-installation"]
-        server = started.enter_context(running([*command, "--host", "127.0.0.1", "--port", str(link)], log, env))
+        server = started.enter_context(running([*command, "--host", "127.0.0.1", "--port", str(link)], log, env | POLL))
         wait_until(lambda: _answers(link), "flower-superlink", log, server)
         nodes = []
         for number, (port, source) in enumerate(zip(ports, sources, strict=True), 1):
