@@ -148,7 +148,7 @@ def test_the_saved_central_model_is_the_pool_of_who_stayed_tuned_here(tmp_path: 
     rows = pq.read_table(run / "metrics.parquet").to_pylist()
     last = {(r["strategy"], r["client"]): r["value"] for r in rows if r["deleted"] == 4}
     for client in CLIENTS:
-        examples = site.shard(client).evaluated
+        examples = site.shard(client).side(site.manifest.sides.reported)
         each = []
         for vector in models:
             site.model.assign(site.model.theta0.numpy() + vector)

@@ -13,10 +13,12 @@ from rich.console import Console
 from test_run import records_of, summary_of
 from tiny_scenario import tiny
 
+from clients.data.manifest import Manifest
+from clients.data.shards import Sides
 from clients.errors import InputError
 from clients.jobs import perform, probe_job
 from clients.settings import TuningSpec
-from clients.work.site import open_site
+from clients.work.site import HERE, open_site
 from sim.attacks import gap as unlearning
 from sim.attacks import membership
 from sim.attacks.gap import Pooled, gap, measures
@@ -45,8 +47,8 @@ STRATEGIES: list[Any] = [
     {"gradient_ascent": {**POOL, "edit_steps": 2, "edit_rate": 1.0}},
 ]
 SECTIONS: dict[str, Any] = {
-    "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "minimum": 8, "validation": 4,
-             "public_clients": 2},
+    "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "minimum": 8, "validation": 0,
+             "test": 4, "public_clients": 2},
     "model": {"base": "resnet-18", "resnet": {"depths": [1], "widths": [8], "pixels": 8, "steps": 10, "batch": 8}},
     "tuning": {"steps": 2, "lr": 0.01},
     "strategies": STRATEGIES,
@@ -168,7 +170,7 @@ def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Sce
             job = probe_job([(client, strategy.serve(kept, client))])
             arrays = perform(site, job, {name: strategy.direction(kept, name) for name in job.shared}).arrays
             right["forgotten" if client in gone else "retained"] += arrays[f"train/{client}"][1].tolist()
-            right["test"] += arrays[f"validation/{client}"][1].tolist()
+            right["test"] += arrays[f"reported/{client}"][1].tolist()
         assert {split: len(values) for split, values in right.items()} == {"retained": 32, "forgotten": 16, "test": 24}
         for split, values in right.items():
             assert told[label][split] == pytest.approx(sum(values) / len(values)), (label, split)
@@ -280,8 +282,8 @@ def test_a_comparison_keeps_the_scenarios_own_retraining() -> None:
     ("sections", "message"),
     [
         ({"strategies": ["average"]}, "audit: gap compares with retraining, and the run has no strategy central; add it"),
-        ({"data": {"source": "fiction"}}, "audit: gap needs test examples: data.validation above 0, which these"),
-        ({"data": SECTIONS["data"] | {"validation": 0}}, "take: table, sent140, reddit, stackoverflow, images"),
+        ({"data": {"source": "fiction"}}, "audit: gap needs test examples: data.test above 0, which these"),
+        ({"data": SECTIONS["data"] | {"test": 0}}, "take: table, sent140, reddit, stackoverflow, images"),
         ({"audit": ["gaps"]}, "Input should be 'bitwise' or 'gap'"),
     ],
 )
@@ -291,15 +293,15 @@ def test_what_cannot_be_compared_is_refused(sections: dict[str, Any], message: s
     assert message in str(told.value)
 
 
-def test_a_share_that_leaves_no_test_examples_is_told_before_the_model_is_made(tmp_path: Path) -> None:
-    """0.01 of 12 pictures is none."""
-    unmade = SECTIONS["model"]["resnet"] | {"steps": 10**9}
-    with pytest.raises(InputError, match="audit: gap needs validation examples, and no client has any"):
-        run_scenario(
-            pictures(data=SECTIONS["data"] | {"validation": 0.01}, model={"base": "resnet-18", "resnet": unmade}),
-            tmp_path / "run",
-        )
-    assert not (tmp_path / "run").exists()
+def test_data_without_test_examples_are_told_before_the_model_is_made() -> None:
+    """As of a family from outside; a small share leaves each client one example to report."""
+    without = Manifest(("a",), {}, (), pictures=True, sides=Sides())
+    with pytest.raises(InputError, match="audit: gap needs test examples, and no client has any"):
+        unlearning.check(without, pictures())
+    unlearning.check(without, pictures(audit=[]))
+    shares = pictures(data=SECTIONS["data"] | {"test": 0.01, "validation": 0.01}).settings(7)
+    shards = HERE.dataset(shares.data, shares.seed).shards
+    assert {(len(shard.train), len(shard.validation), len(shard.test)) for shard in shards} == {(10, 1, 1)}
 
 
 def test_the_bitwise_audit_alone_takes_room_and_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
