@@ -19,9 +19,11 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """This process's environment, with Flower's files under ``home`` and the environment's commands first."""
+    """This process's environment, with Flower's files under ``home``, this checkout's code and the environment's commands
+    first."""
     return os.environ | {
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(PROJECT),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.deployment.processes import PROJECT, environment, free_ports, running, stopped_by_signals, wait_until
+from tests.deployment.processes import environment, free_ports, running, stopped_by_signals, wait_until
 
 NODES = 2
 
@@ -21,7 +21,7 @@ def ray_cluster(home: Path, cpus: int = 2) -> Iterator[str]:
     """A head and another node, for the length of the block; yields the address."""
     port, *others = free_ports(1 + 2 * NODES)
     address = f"127.0.0.1:{port}"
-    env = environment(home, RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(PROJECT), RAY_TMPDIR=str(home))
+    env = environment(home, RAY_USAGE_STATS_ENABLED="0", RAY_TMPDIR=str(home))
     with ExitStack() as started:
         for number in range(NODES):
             where = ["--head", "--port", str(port), "--include-dashboard=false"] if number == 0 else ["--address", address]

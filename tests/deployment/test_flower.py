@@ -83,7 +83,7 @@ def test_a_missing_file_is_named(private: Private, tmp_path: Path) -> None:
 
 def test_after_an_interrupt_nothing_is_left(private: Private, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.deployment.flower", private.scenario, tmp_path / "run", *private.nodes]
-    env = environment(tmp_path) | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    env = environment(tmp_path) | {"TMPDIR": str(tmp_path)}
     script = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not (tmp_path / "run" / "ledger.jsonl").exists() and time.monotonic() < until:
