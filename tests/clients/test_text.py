@@ -134,10 +134,9 @@ def test_where_columns_stand_decides_nothing_but_what_is_cut() -> None:
     other = Example("Text:a b\nLabel:", "c")
     assert one.columns == ((5, 8),)
     assert (one, one.key, one.facts()) == (other, other.key, other.facts())
-    row = {"a": 3.14159, "b": "x", "c": "y"}
-    formatted = fill("{a:.2f}{{}}{b!r:>5}|{c}", row)
-    assert formatted.prompt == "{a:.2f}{{}}{b!r:>5}|".format_map(row) == "3.14{}  'x'|"
-    assert formatted.columns == ((0, 4), (6, 11))
+    filled = fill("{a}{{}}{b}|{c}", {"a": 3.14159, "b": "x", "c": "y"})
+    assert filled.prompt == "3.14159{}x|"
+    assert filled.columns == ((0, 7), (9, 10))
 
 
 SENTENCES = ("good", "rather bad, all in all", "it's 5 o'clock", "日本語", "so-so", "Ünlü")

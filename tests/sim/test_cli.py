@@ -192,7 +192,7 @@ def test_lists_and_schema(typed: Callable[..., tuple[int, str, str]], tmp_path: 
 def test_what_is_read_is_told_before_anything_is_run(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     rows = [f"{who},it was {n} {word},{word}" for who in ("ann", "bob", "cid") for n in range(9) for word in ("good", "bad")]
     (tmp_path / "t.csv").write_text("\n".join(["who,text,mood", *rows, "ann,,good"]))
-    tiny_model = {"max_length": 12, "tiny": TINY["model"]["tiny"]}
+    tiny_model = {"max_length": 8, "tiny": TINY["model"]["tiny"]}
     data = {"family": "table", "source": "t.csv", "prompt": "{text}\nmood:{mood}", "client_column": "who", "clients": 2}
     asked = {"data": data | {"public_clients": 1}, "model": tiny_model, "strategies": ["local"], "stream": {"requests": 0}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
@@ -204,7 +204,7 @@ def test_what_is_read_is_told_before_anything_is_run(typed: Callable[..., tuple[
     assert "1 of 55 rows have no value in column 'text'; they are left out." in lines
     assert "2 clients of 18 to 18 examples (median 18): " in told
     assert "2 labels: bad 18, good 18." in lines
-    assert "texts take more than model.max_length = 12 tokens: their columns lose their beginnings." in told
+    assert "texts take more than model.max_length = 8 tokens: their columns lose their beginnings." in told
     shown = lines.index("A training example of bob, as the model is given it:")
     assert lines[shown + 1].endswith("\\nmood:'")
     assert lines[shown + 2] in ("'good<|endoftext|>'", "'bad<|endoftext|>'")

@@ -23,8 +23,8 @@ SMALL = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "steps": 4, "b
 CLIP = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "pixels": 8, "steps": 4, "batch": 8}
 RESNET = {"depths": [1], "widths": [8], "pixels": 8, "steps": 4, "batch": 8}
 DIGITS = [{"source": "digits", "config": "upright"}, {"source": "digits", "config": "negative"}]
-PICTURES = {"family": "images", "clients": 4, "maximum": 12, "minimum": 8, "validation": 4, "public_clients": 2}
-POSTS = {"clients": 4, "minimum": 8, "maximum": 10, "validation": 4, "public_clients": 3}
+PICTURES = {"family": "images", "clients": 4, "maximum": 12, "minimum": 8, "validation": 2, "test": 4, "public_clients": 2}
+POSTS = {"clients": 4, "minimum": 8, "maximum": 10, "validation": 2, "test": 3, "public_clients": 3}
 FORUM = {"source": "forum", "subreddits": 10, **POSTS}
 
 
@@ -98,10 +98,14 @@ def test_an_encoder_decoder_deletes_bit_for_bit(t5: Path, tmp_path: Path) -> Non
 
 def test_the_allotment_is_recorded(tmp_path: Path) -> None:
     told = played(tmp_path, CASES["clip i"])
-    assert told["data"] == [
-        "upright: 2 clients of 8 + 4 images, 1 public one, 36 of 1,797 images used.",
-        "negative: 2 clients of 8 + 4 images, 1 public one, 36 of 1,797 images used.",
+    first, *rest = told["data"]
+    assert first == "3,594 rows were read."
+    assert rest[:3] == [
+        "upright: 2 clients of 6 + 2 + 4 images, 1 public one, 36 of 1,797 images used.",
+        "negative: 2 clients of 6 + 2 + 4 images, 1 public one, 36 of 1,797 images used.",
+        "4 clients of 12 to 12 examples (median 12): 24 train, 8 validation, 16 test.",
     ]
+    assert [line.partition(" labels")[0] for line in rest[3:5]] == ["upright: 10", "negative: 10"]
 
 
 def test_lora_moves_adapters_only_and_under_the_shared_signs() -> None:

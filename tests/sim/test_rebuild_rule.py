@@ -23,6 +23,7 @@ from sim.proof.verify import verify
 from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
 from strategies.rebuild import ties
+from strategies.state.kept import chooses
 from strategies.state.store import called
 from strategies.strategy import MERGED
 
@@ -67,7 +68,9 @@ def test_rebuilding_costs_the_tuning_of_all_who_stay(merged: tuple[Path, list[st
         assert told[label]["client_tunings_forget"] == 6 + 4
     for label in SUBTRACTED:
         assert told[label]["gradient_steps"] == {"learn": 8 * STEPS, "forget": 4 * STEPS, "join": 0}
-    assert told["tall"]["evaluations"] == {"learn": 8 * 4, "forget": (6 + 4) * 4, "join": 0}
+    out = [record["client"] for record in records_of(run, "request")]
+    asked = [sum(chooses(f"u{n}", 7) for n in range(8) if f"u{n}" not in out[:left]) for left in (0, 2, 4)]
+    assert told["tall"]["evaluations"] == {"learn": asked[0] * 4, "forget": (asked[1] + asked[2]) * 4, "join": 0}
     for label in ("ties", "emr"):  # they ask for no evaluations
         vectors = (8 + 6 + 4) * 4 * size
         assert vectors < told[label]["bytes_up"] < vectors + 18 * 1000

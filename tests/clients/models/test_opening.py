@@ -84,7 +84,6 @@ def test_models_that_write_no_text(folder_of_kind: Folder, tmp_path: Path) -> No
         ("RobertaConfig", None),
         ("WhisperConfig", "WhisperForConditionalGeneration"),
         ("Wav2Vec2Config", "Wav2Vec2Model"),
-        ("SiglipConfig", "SiglipModel"),
     ],
 )
 def test_kinds_that_are_not_supported_are_named(tmp_path: Path, config: str, architecture: str | None) -> None:
