@@ -189,7 +189,7 @@ def test_everybody_may_leave(tmp_path: Path) -> None:
 
 
 def test_edits_lower_the_score_of_the_forgotten(tmp_path: Path) -> None:
-    """With a model that has learned something; NegMerge keeps 95 % of the score of the members that it asks, half of them."""
+    """With a model that has learned something; NegMerge keeps 95 % of the score of the half of members that it asks."""
     central = {"steps": 80, "batch": 24}
     strategies: list[Any] = [
         "zero_shot",
