@@ -22,7 +22,7 @@ from urllib.request import urlopen
 from tests.deployment.processes import PROJECT, environment, free_ports, running, stopped_by_signals, wait_until
 
 POLL = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"}
-"""Seconds between two looks for an app to start; Flower's default is 1."""
+"""Seconds between two looks of a SuperNode for an app to start; Flower's default is 1."""
 
 
 NODE = (sys.executable, "-m", "clients.node")
@@ -91,7 +91,7 @@ def deployment(home: Path, sources: Sequence[Path | None], program: Sequence[str
     with ExitStack() as started:
         log = home / "superlink.log"
         command = ["flower-superlink", "--insecure", "--disable-runtime-dependency-installation"]
-        server = started.enter_context(running([*command, "--host", "127.0.0.1", "--port", str(link)], log, env | POLL))
+        server = started.enter_context(running([*command, "--host", "127.0.0.1", "--port", str(link)], log, env))
         wait_until(lambda: _answers(link), "flower-superlink", log, server)
         nodes = []
         for number, (port, source) in enumerate(zip(ports, sources, strict=True), 1):
