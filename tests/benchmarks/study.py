@@ -96,7 +96,7 @@ class Setting:
     everybody: int = 220
 
 
-DIGITS = ("data.maximum=20", "data.validation=8", "data.public_clients=30")
+DIGITS = ("data.maximum=20", "data.validation=3", "data.test=5", "data.public_clients=30")
 SETTINGS = {
     "fiction": Setting("quickstart", ("data.pairs=6",)),
     "sent140": Setting("sent140", ("data.maximum=24",)),
