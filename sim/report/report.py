@@ -30,7 +30,7 @@ SPLITS = ("held_in", "other_half", "held_out", "forgotten", "unseen")
 OPTIONAL = ("other_half", "unseen")  # columns that are shown where there is something in them
 NUMERIC = (*SPLITS, "steps", "storage")
 WIDE = 105  # columns of a terminal that holds the whole table; a narrower one goes without `forgotten`
-WIDER = 130  # with `other_half`
+WIDER = 145  # with `other_half`
 COLUMNS = {
     "strategy": "strategy",
     "exact": "exact?",
