@@ -174,6 +174,7 @@ before → after</th></tr></thead>
 <h2>How to read it</h2>
 <dl class="words">
 <dt>held-in</dt><dd>Mean over the current clients, those not deleted, each served its own model.</dd>
+<dt>held-in, other half</dt><dd>Where the same data are reported that settings are chosen on, settings are chosen on half of the members. This is the mean over the other half, on whom nothing was chosen.</dd>
 <dt>held-out</dt><dd>Mean over all clients; the forgotten are served as unknown, with what the system gives to someone who never joined.</dd>
 <dt>forgotten</dt><dd>Mean over the forgotten clients alone: before, served as members; after, as unknown. Forgetting shows as a fall to what an unknown client gets.</dd>
 {% if "unseen" in columns %}
