@@ -287,14 +287,14 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     """The results of a run by a table; exit code 1 if a state is not what it should be, too many are missing, or a strategy
     failed."""
     from sim.life.system import read_json
-    from sim.report.notes import notes
+    from sim.report.report import Summary
     from sim.terminal import console
 
     summary = read_json(run / "summary.json")
     console.print(table(summary, console.width))
     _tell_gap(summary)
-    failed = {label: result.get("failed") for label, result in summary["strategies"].items()}
-    for each in notes(summary["missing"], summary["gone"], failed, summary["sides"]["halved"]):
+    checked = Summary.model_validate(summary)
+    for each in checked.notes:
         console.print(each, highlight=False, markup=False, soft_wrap=True)
     page = run / "report.html"
     console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)
@@ -306,7 +306,7 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
             f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; what the others "
             "came to was written"
         )
-    if named := [label for label, reason in failed.items() if reason]:
+    if named := [label for label, result in checked.strategies.items() if result.failed]:
         raise InputError(f"{run}: {', '.join(named)} failed; what the others came to was written")
 
 

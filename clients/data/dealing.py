@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clients.data.specs import Dealt, Partitioner
-from clients.errors import InputError
+from clients.errors import InputError, some
 
 TOLD = 3
 """Labels that a note spells out."""
@@ -112,7 +112,7 @@ def telling_labels(
     alone = [label for label in kept if only.get(label) not in (None, -1)]
     if len(alone) == 1:
         return [f"The label {alone[0]!r} is held by one client alone: the label set tells that it took part."]
-    shown = ", ".join(map(repr, alone[:TOLD])) + (f" and {len(alone) - TOLD} more" if len(alone) > TOLD else "")
+    shown = some(list(map(repr, alone)), TOLD)
     return [f"The labels {shown} are each held by one client alone: the label set tells that it took part."] if alone else []
 
 

@@ -141,11 +141,7 @@ def caption_of(chosen: ImageSet) -> str:
 
 def named_again(one: Opened, known: Population) -> Opened:
     """The set with the class names of the population where a rewritten table has lost them and holds their numbers only."""
-    labels = known.label_sets[one.set.name].labels if one.set.name in known.label_sets else ()
-    numbers = all(answer is None or answer.isdigit() for answer in one.answers)
-    if not one.inferred or not numbers or any(label.isdigit() for label in labels):
-        return one
-    names = {str(number): label for number, label in enumerate(labels)}
+    names = known.numbered(one.set.name, one.answers) if one.inferred else {}
     return one._replace(answers=[None if answer is None else names.get(answer, answer) for answer in one.answers])
 
 

@@ -99,6 +99,14 @@ class Population(Strict):
         copied.__dict__.pop("digest", None)
         return copied
 
+    def numbered(self, label_set: str, values: Iterable[str | None]) -> dict[str, str]:
+        """Class number to label, where a table was rewritten by a tool that knows nothing of classes and left their numbers;
+        empty where the values are no numbers, or the labels are."""
+        labels = self.label_sets[label_set].labels if label_set in self.label_sets else ()
+        if any(label.isdigit() for label in labels) or not all(value is None or value.isdigit() for value in values):
+            return {}
+        return {str(number): label for number, label in enumerate(labels)}
+
     def without(self, clients: Iterable[str]) -> "Population":
         """The same once these have been forgotten: their keys are gone, their names are not."""
         gone = set(clients)

@@ -12,9 +12,10 @@ data.maximum leaves examples out, the next one in order takes the place of one t
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from clients.data.shards import Example, Shard, Side
+from clients.data.shards import SIDES, Example, Shard, Side
 from clients.data.specs import Dealt
 
 IMPORTANCE: tuple[Side, ...] = ("train", "test", "validation")
@@ -24,11 +25,8 @@ IMPORTANCE: tuple[Side, ...] = ("train", "test", "validation")
 def shard(client: str, examples: Iterable[Example], spec: Dealt, seed: int) -> Shard:
     """A client's shard, of all its usable examples in any order."""
     drawn = draw(client, examples, spec.maximum, seed)
-    copies: dict[str, list[Example]] = {}
-    for example in drawn:
-        copies.setdefault(example.key, []).append(example)
-    side_of = _sides(client, {key: len(same) for key, same in copies.items()}, spec, seed)
-    return Shard(client, *(tuple(e for e in drawn if side_of[e.key] == side) for side in ("train", "validation", "test")))
+    side_of = _sides(client, Counter(example.key for example in drawn), spec, seed)
+    return Shard(client, *(tuple(e for e in drawn if side_of[e.key] == side) for side in SIDES))
 
 
 def draw(client: str, examples: Iterable[Example], maximum: int | None, seed: int) -> list[Example]:
@@ -54,7 +52,7 @@ def _sides(client: str, copies: Mapping[str, int], spec: Dealt, seed: int) -> di
     validation = _below(rest, numbers["validation"], copies, share)
     found: dict[Side, list[str]] = {
         "train": [key for key in rest if key not in validation],
-        "test": [key for key in rest + sorted(test) if key in test],
+        "test": sorted(test),
         "validation": [key for key in rest if key in validation],
     }
     wanted = [side for side in IMPORTANCE if side == "train" or getattr(spec, side)]

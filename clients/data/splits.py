@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clients.errors import some
+
 WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -72,8 +74,7 @@ def told(split: str, read: Sequence[Path], files: Sequence[Path], folder: Path) 
 
 
 def _some(files: Sequence[Path], folder: Path) -> str:
-    names = ", ".join(str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files[:SHOWN])
-    return names + (f" and {len(files) - SHOWN} more" if len(files) > SHOWN else "")
+    return some([str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files], SHOWN)
 
 
 def _by_folder(file: Path) -> str | None:

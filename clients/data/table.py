@@ -23,7 +23,7 @@ def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset
     values = [text_of(value) for value in table[answer].to_pylist()]
     texts = _texts(spec, classes)
     if known is not None:
-        texts = _lost_names(values, classes, known) | texts
+        texts = ({} if classes else known.numbered("", values)) | texts
     elif unknown := sorted(set(values) - set(texts)) if texts else []:
         raise InputError(f"data.label_names: no text for the label {unknown[0]!r} of column {answer!r}")
     answers = [texts.get(value, value) for value in values]
@@ -38,14 +38,6 @@ def _texts(spec: TableData, classes: Sequence[str]) -> dict[str, str]:
     """Value to label text, as ``label_names`` has it, which may call a class by its number too."""
     named = {name: spec.label_names.get(str(number)) for number, name in enumerate(classes)}
     return {name: text for name, text in named.items() if text is not None} | spec.label_names
-
-
-def _lost_names(values: Sequence[str], classes: Sequence[str], known: Population) -> dict[str, str]:
-    """Class number to label where a table was rewritten by a tool that knows nothing of classes and left their numbers."""
-    labels = known.label_sets[""].labels if "" in known.label_sets else ()
-    if classes or not all(map(str.isdigit, values)) or any(map(str.isdigit, labels)):
-        return {}
-    return {str(number): label for number, label in enumerate(labels)}
 
 
 def _labels(answers: Sequence[str], classes: Sequence[str], spec: TableData, answer: str, notes: Sequence[str]) -> list[str]:

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from clients.data.shards import SIDES, LabelSet, Shard, Sides
-from clients.errors import InputError
+from clients.errors import InputError, some
 
-SHOWN = 5
-"""Clients who are named; of the others there is a number."""
 LABELS_SHOWN = 20
 
 
@@ -69,6 +67,5 @@ def _lacking(shards: Sequence[Shard], sides: Sides) -> list[str]:
         if without and len(without) == count:
             raise InputError(f"data: no client has examples for {side}; each needs more different ones, or larger shares")
         if without:
-            who = ", ".join(without[:SHOWN]) + (f" and {len(without) - SHOWN} more" if len(without) > SHOWN else "")
-            lines.append(f"{len(without)} of {count} clients have no {side} examples and are {purpose}: {who}.")
+            lines.append(f"{len(without)} of {count} clients have no {side} examples and are {purpose}: {some(without)}.")
     return lines

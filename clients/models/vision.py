@@ -12,11 +12,8 @@ from typing import Any, Literal
 from torch import nn
 
 from clients.data.dataset import LabelSet
-from clients.errors import InputError
+from clients.errors import NAMED, InputError, some
 from clients.models.classifier import fresh_head
-
-NAMED = 5
-"""How many classes an error or a note names."""
 
 
 def kind_of(where: str, config: Any, fresh: bool) -> Literal["clip", "classifier"] | None:
@@ -152,7 +149,7 @@ def _check_found(base: str, names: Sequence[str], rows: Sequence[int | None], ow
     missing = [name for name, row in zip(names, rows, strict=True) if row is None]
     if not missing:
         return
-    which = f"{_some(missing)}; its own are {_some(own)}"
+    which = f"{some(list(map(repr, missing)))}; its own are {some(list(map(repr, own)))}"
     if len(own) != len(names):
         raise InputError(
             f"model.base: {base} tells {len(own)} classes apart, the data have {len(names)}; set model.head: fresh, or "
@@ -162,8 +159,3 @@ def _check_found(base: str, names: Sequence[str], rows: Sequence[int | None], ow
         f"model.head: own: {base} has no class, or more than one, that is called {which}. Rename them, in the data or in "
         "id2label of its config.json, or set model.head: fresh"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(map(repr, names[:NAMED])) + (f" and {more} more" if more > 0 else "")

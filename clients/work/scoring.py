@@ -46,12 +46,12 @@ def score_together(
     """
     total: np.ndarray | float = 0.0
     count = 0
-    if not shard.side(side):
+    if not (examples := shard.side(side)):
         return None
     with deterministic():
         for theta in thetas:
             model.assign(theta)
-            probabilities, right = model.probabilities(shard.side(side))
+            probabilities, right = model.probabilities(examples)
             total, count = total + (votes(probabilities) if vote else probabilities), count + 1
     mean = np.asarray(total) / count
     values = mean[:, 0] if mean.shape[1] == 1 else hits(mean, right)

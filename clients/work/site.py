@@ -59,7 +59,7 @@ class Site:
         """Lines for the user: what was assumed of the model, and how many texts are too long for it."""
         longer = texts = 0
         for client in self.manifest.clients:
-            with suppress(InputError):  # its data lie elsewhere
+            with suppress(InputError):  # its data lie elsewhere, or a text cannot be read: told when it is tuned
                 examples = self.shard(client).examples
                 longer, texts = longer + self.model.shortened(examples), texts + len(examples)
         cut = (

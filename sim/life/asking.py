@@ -9,11 +9,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from clients.errors import NotFiniteError, WorkError, reason_not_finite
+from clients.errors import NotFiniteError, WorkError, reason_not_finite, some
 from clients.exact import digest
 from clients.jobs import Job, Reply
 from sim.life.cost import Cost, of_reply
-from sim.workers.places import some
 from sim.workers.workers import Workers, job_bytes, reply_bytes
 from strategies.state.kept import Kept
 from strategies.strategy import Strategy

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from clients.errors import some
 from clients.jobs import Job, Reply, score_job
 from clients.work.served import Served
 from sim.life.asking import Asker
 from sim.life.cost import Cost
 from sim.life.record import Record
 from sim.life.system import System
-from sim.workers.places import some
 from sim.workers.workers import Workers, cohorts
 from strategies.scale import chunks
 

@@ -11,7 +11,7 @@ from clients.data.dataset import written
 from clients.data.population import Population
 from clients.data.source import ShardRef
 from clients.errors import InputError
-from clients.work.site import HERE
+from clients.work.site import HERE, open_site
 from sim.life import record as records
 from sim.life.cost import Cost
 from sim.life.journal import Journal
@@ -23,7 +23,7 @@ from sim.life.system import System, as_json, build
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
 from sim.stream.requests import JOIN, Request
-from sim.terminal import errors
+from sim.terminal import errors, say
 from sim.workers.workers import Workers
 
 
@@ -142,7 +142,10 @@ def _begin(journal: Journal, scenario: Scenario, seed: int, ledger: Ledger, comm
     population = first_population(scenario, seed)
     system = build(scenario, seed, journal, population)
     batches = stream.releases(stream.draw(scenario.stream, population, seed), scenario.stream.release.every)
-    life = Life(system, journal, ledger, records.new(system), [], batches, commands)
+    told = open_site(system.settings).told
+    for line in told:
+        say(line)
+    life = Life(system, journal, ledger, records.new(system, told), [], batches, commands)
     system.save()
     life.tell("population", clients=len(population.clients), digest=population.digest)
     life.commit()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.errors import InputError
-from clients.work.site import open_site
 from sim.life.cost import Cost
 from sim.life.ledger import Ledger
 from sim.life.system import System
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 PHASES = ("learn", "forget", "join")
 
 
-def new(system: System) -> Record:
+def new(system: System, told: Sequence[str]) -> Record:
     """The record of a seed that has just begun.
 
     ``joined`` are all who ever joined, ``forgotten`` those who left and did not come back, ``missing`` who could not be
@@ -30,6 +30,9 @@ def new(system: System) -> Record:
     reached. ``played``: releases of the stream, ``commands``: requests by command; ``events``, ``deleted`` and ``joins``:
     requests, deletions carried out, and later joins. ``owes`` is what has to follow before the next event, ``proved`` the
     audits that were made of the state as it stands.
+
+    Args:
+        told: lines for the user on how the model takes the data.
     """
     nothing = {label: facts(Cost()) for label in system.strategies}
     return {
@@ -37,7 +40,7 @@ def new(system: System) -> Record:
         "stage": "learning",
         "clients": 0,
         "unseen": len(system.population.unseen),
-        "data": [*system.population.notes, *open_site(system.settings).told],
+        "data": [*system.population.notes, *told],
         "metric": system.manifest.metric,
         "sides": {side: getattr(system.population.sides, side) for side in ("reported", "chosen_on", "halved")},
         "parameters": {"total": system.parameters, "tunable": next(iter(system.kept.values())).size},

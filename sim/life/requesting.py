@@ -89,7 +89,7 @@ def whole(life: Life, request: Request) -> Request:
         return request
     mine = life.system.population.examples[request.client]
     keys = set(request.keys(life.system.population, life.system.seed)) & {*mine.all}
-    before, after = ({side: len([k for k in getattr(mine, side) if k not in out]) for side in SIDES} for out in ((), keys))
+    left = {side: [key for key in getattr(mine, side) if key not in keys] for side in SIDES}
     least = getattr(life.system.scenario.data, "minimum", 1)
-    enough = sum(after.values()) >= least and all(after[side] or not before[side] for side in SIDES)
+    enough = sum(map(len, left.values())) >= least and all(left[side] or not getattr(mine, side) for side in SIDES)
     return replace(request, rows=0, examples=tuple(sorted(keys)) if enough else ())

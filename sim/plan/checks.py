@@ -29,8 +29,6 @@ def prepare(scenario: Scenario, seed: int) -> None:
     gap.check(dataset.manifest, scenario)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
-    for line in site.told:
-        say(line)
     for label, strategy in strategies_of(scenario, seed).items():
         if strategy.linear:
             try:

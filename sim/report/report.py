@@ -108,7 +108,6 @@ class Parameters(BaseModel):
 
 
 class Sides(BaseModel):
-    reported: str = "test"
     halved: bool = False
 
 

@@ -32,13 +32,12 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import http_grid
 
 from clients.app import app as client_app
-from clients.errors import InputError
+from clients.errors import InputError, some
 from clients.jobs import Reply
 from clients.settings import Settings
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.terminal import errors
 from sim.workers.grid import LINK_PAUSE, GridWorkers, names
-from sim.workers.places import some
 from sim.workers.ray import LOWER, Watch, ray_instance
 from sim.workers.workers import Workers, nodes_for
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clients.errors import InputError
+from clients.errors import InputError, some
 from clients.exact.exact_sum import ExactSum
 from clients.jobs import Job, Reply
 from clients.work.contributions import SUM
@@ -13,8 +13,6 @@ from clients.work.contributions import SUM
 PARTED = ("tune", "assign", "score", "probe")
 """Kinds of jobs that are the same done client by client."""
 ADDED = ("gradient_steps", "client_tunings", "evaluations", "seconds")
-NAMED = 5
-"""How many clients an error names."""
 
 
 class Places:
@@ -74,12 +72,6 @@ def pieces(job: Job, places: Places, nodes: Sequence[int]) -> list[Piece]:
     if job.kind not in PARTED:
         raise InputError(f"{job.kind} needs the data of {some(asked)} at one node, and they lie at {len(at)}")
     return [Piece(tuple(positions), _part(job, positions)) for positions in at.values()]
-
-
-def some(clients: Sequence[str]) -> str:
-    """The first of them by name, and how many more there are."""
-    more = len(clients) - NAMED
-    return ", ".join(clients[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _part(job: Job, positions: Sequence[int]) -> Job:
