@@ -21,11 +21,12 @@ import numpy as np
 from clients.data.source import Referred, ShardRef
 from clients.exact import bits, digest, exact_sum
 from clients.work import masking, pooled
+from clients.work.bench import Arrays, Bench, Measure, Served
 from clients.work.contributions import SUM, Derived, Wanted, contribution
 from clients.work.probing import Probing
 from clients.work.rules import rule_of
 from clients.work.scoring import Part, Scoring, side_of
-from clients.work.served import Arrays, Bench, Measure, Served, served_of
+from clients.work.served import served_of
 from clients.work.site import Site
 
 M = TypeVar("M")
@@ -212,7 +213,8 @@ def _probe(site: Site, job: Job, shared: Arrays) -> Reply:
 def _measured(site: Site, job: Job, shared: Arrays, measure: Measure[M]) -> tuple[list[list[M]], dict[str, Any]]:
     """What is measured of each client's served model at each of its scales, and the facts of such a job."""
     found, evaluations = [], 0
-    bench = Bench(site.model, site.model.theta0.cpu().numpy(), site.manifest.label_sets)  # once a job: on a GPU this copies
+    theta0 = site.model.theta0.cpu().numpy()  # once a job: on a GPU this copies
+    bench = Bench(site.model, theta0, site.manifest.label_sets, site.embedding)
     for client, (served, scales) in zip(job.clients, served_in(job), strict=True):
         found.append(list(served.measured(bench, site.shard(client), shared, scales, measure)))
         evaluations += len(scales) * served.models

@@ -201,7 +201,7 @@ def strategies() -> None:
         first = (sys.modules[strategy.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
         keys = ", ".join(parameters_of(strategy).model_fields)
         console.print(f"[bold]{name}[/]  {strategy.exactness}, {strategy.deletion}  ({keys})", highlight=False)
-        console.print(f"    A deletion needs {NEEDS[strategy.deletion]}.", highlight=False)
+        console.print(f"    A deletion needs {strategy.reaches or NEEDS[strategy.deletion]}.", highlight=False)
         console.print(f"    {first}", highlight=False, markup=False)
 
 

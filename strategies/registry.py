@@ -9,8 +9,10 @@ from strategies.edit.l1_sparse import L1Sparse
 from strategies.edit.linear_negation import LinearNegation
 from strategies.edit.negmerge import NegMerge
 from strategies.edit.salun import Salun
+from strategies.erase.label_prior import LabelPrior
 from strategies.erase.local import Local
 from strategies.erase.mask_only import MaskOnly
+from strategies.erase.ridge_own import RidgeOwn
 from strategies.erase.zero_shot import ZeroShot
 from strategies.rebuild.breadcrumbs import Breadcrumbs
 from strategies.rebuild.consensus import Consensus
@@ -24,14 +26,17 @@ from strategies.retrain.central import Central
 from strategies.retrain.sisa import Sisa
 from strategies.strategy import Strategy
 from strategies.subtract.average import Average
+from strategies.subtract.class_means import NearestClassMean
 from strategies.subtract.cluster_average import ClusterAverage
 from strategies.subtract.dare import Dare
+from strategies.subtract.ridge import Ridge
 from strategies.subtract.sift_masks import SiftMasks
 from strategies.subtract.task_arithmetic import TaskArithmetic
 from strategies.subtract.vote_masks import VoteMasks
 
 REGISTRY: dict[str, type[Strategy[Any]]] = {
     "zero_shot": ZeroShot,
+    "label_prior": LabelPrior,
     "local": Local,
     "average": Average,
     "task_arithmetic": TaskArithmetic,
@@ -47,6 +52,9 @@ REGISTRY: dict[str, type[Strategy[Any]]] = {
     "mask_only": MaskOnly,
     "vote_masks": VoteMasks,
     "clamu": Clamu,
+    "class_means": NearestClassMean,
+    "ridge": Ridge,
+    "ridge_own": RidgeOwn,
     "central": Central,
     "sisa": Sisa,
     "apa": Apa,
@@ -61,6 +69,8 @@ DEFAULT = ("zero_shot", "local", "average", "sift_masks")
 """What a scenario compares that names no strategies."""
 FLOOR, CEILING = "zero_shot", "local"
 """Both ends of the recovered share: nothing is learned, and nothing is shared."""
+PRIOR = "label_prior"
+"""The floor of what knows who asks: what is not clearly above it has learned little more than who posts what."""
 RETRAINED = "central"
 """What approximate strategies are compared with: one model, trained again without the forgotten."""
 

@@ -95,16 +95,20 @@ class Strategy(ABC, Generic[P]):
             in ``clients`` those that are of one client alone.
         store: reads and writes these files, by their names in the folder.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
+        told: JSON values that ``localize`` tells beside them, as a condition number; they are no part of the state.
+        reaches: who has to be reached for a deletion, where it is not what ``NEEDS`` says of the kind.
     """
 
     exactness: ClassVar[Exactness] = "exact"
     deletion: ClassVar[Deletion]
     linear: ClassVar[bool] = False
+    reaches: ClassVar[str | None] = None
 
     def __init__(self, parameters: P, seed: int, folder: Path) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.store: Store = Folder(folder)
         self.chosen: dict[str, Any] = {}
+        self.told: dict[str, Any] = {}
 
     @property
     def rule(self) -> str | None:

@@ -92,6 +92,10 @@ class ExactSum:
         """fp32 mean of the vectors, shape [d]; zeros where there is none."""
         return from_grid(self.total, max(self.count, 1))
 
+    def values(self) -> np.ndarray:
+        """float64 sum of the vectors, shape [d]; exact below 2^53 grid values."""
+        return self.total / 2.0**GRID_BITS
+
     def digest(self) -> str:
         """Digest of grid, count and total: equal for equal sets of vectors, whatever the history."""
         return digest.of_json([GRID_BITS, self.count, digest.of_array(self.total)])
@@ -141,8 +145,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _add_blocked(total: np.ndarray, vector: np.ndarray, sign: int) -> None:
     """total += sign · grid(vector), one cache-sized block at a time; on InputError total is as it was."""
-    if vector.dtype != np.float32:
-        raise InputError(f"task vectors are summed from fp32, not {vector.dtype}")
+    if vector.dtype not in (np.float32, np.float64):
+        raise InputError(f"task vectors are summed from fp32 or float64, not {vector.dtype}")
     rounded = np.empty(min(BLOCK, vector.size), dtype=np.float64)
     fold = np.add if sign > 0 else np.subtract
     for start in range(0, vector.size, BLOCK):

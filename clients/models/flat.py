@@ -4,7 +4,7 @@ import fnmatch
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -103,8 +103,23 @@ class BaseModel(ABC):
         """
 
     @abstractmethod
+    def seen(self, batch: list[Any]) -> torch.Tensor:
+        """What the head sees of each of some encoded examples, [batch, width]."""
+
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Mean over a shard of what the head sees of an example; fp32 [width]."""
+        """Mean over a shard of what the head sees of an example, summed in float64; fp32 [width]."""
+        summed = [rows.double().sum(0) for rows in self._seen(examples)]
+        return (torch.stack(summed).sum(0) / len(examples)).float().cpu().numpy()
+
+    def embeddings(self, examples: Sequence[Example]) -> np.ndarray:
+        """What the head sees of each example; fp32 [examples, width]."""
+        return torch.cat(self._seen(examples)).float().cpu().numpy()
+
+    @torch.no_grad()
+    def _seen(self, examples: Sequence[Example]) -> list[torch.Tensor]:
+        encoded = self.encode(examples)
+        with self.computing():
+            return [self.seen(encoded[start : start + self.at_once]) for start in range(0, len(encoded), self.at_once)]
 
     def shortened(self, examples: Sequence[Example]) -> int:
         """How many of them are too long for the model and lose something.
@@ -122,13 +137,6 @@ class BaseModel(ABC):
     def at_once(self) -> int:
         """Examples of a pass that scores, or (prompt, label) pairs."""
         return self.micro_batch or SCORED_AT_ONCE
-
-    def mean_in_batches(self, encoded: list[Any], features: Callable[[list[Any]], torch.Tensor]) -> np.ndarray:
-        """Mean of ``features(batch)`` [batch, width] over all examples, summed in float64; fp32 [width]."""
-        batches = [encoded[start : start + self.at_once] for start in range(0, len(encoded), self.at_once)]
-        with self.computing():
-            summed = [features(batch).double().sum(0) for batch in batches]
-        return (torch.stack(summed).sum(0) / len(encoded)).float().cpu().numpy()
 
     def accumulate(self, batch: list[Any], micro_batch: int | None = None, share: float = 1.0) -> float:
         """Add the gradient of ``share`` · loss to ``grad``, ``micro_batch`` examples at a time; returns the loss."""

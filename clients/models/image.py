@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import normalize
@@ -125,10 +124,8 @@ class ImageModel(HeadedModel):
         caption = self.label_sets[example.label_set].captions[self.rows[example.label_set][1].index(example.answer)]
         return " × ".join(map(str, picture.pixels.shape)) + " values, as channels × height × width", caption
 
-    @torch.no_grad()
-    def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Mean over a shard of what the head sees; fp32 [width]."""
-        return self.mean_in_batches(self.encode(examples), lambda batch: self.module.embed(self._pixels(batch)))
+    def seen(self, batch: list[Picture]) -> torch.Tensor:
+        return self.module.embed(self._pixels(batch))
 
     def _pixels(self, batch: list[Picture]) -> torch.Tensor:
         return torch.stack([picture.pixels for picture in batch]).to(self.device)

@@ -179,15 +179,11 @@ class LanguageModel(BaseModel):
             logits = torch.cat([logits, rest.view(n, k, tokens.shape[1] - 1, -1)], 2)
         return _of_answers(logits, tokens, known)
 
-    @torch.no_grad()
-    def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Mean over a shard of the last layer's output at the last token of the answer; fp32 [width].
+    def seen(self, batch: list[text.Encoded]) -> torch.Tensor:
+        """The last layer's output at the last token of each answer, [batch, width].
 
         Not at EOS: nothing comes after it in training, so a model says nothing there.
         """
-        return self.mean_in_batches(self.encode(examples), self._features)
-
-    def _features(self, batch: list[text.Encoded]) -> torch.Tensor:
         ids, _ = text.collate(batch, self.device)
         out = self.module(input_ids=ids, output_hidden_states=True, use_cache=False, **self._keeping(1))
         hidden = out.hidden_states[-1]
@@ -222,7 +218,7 @@ class EncoderDecoder(LanguageModel):
         ).logits.float()
         return _of_answers(logits.view(n, k, tokens.shape[1], -1), tokens, known)
 
-    def _features(self, batch: list[text.Encoded]) -> torch.Tensor:
+    def seen(self, batch: list[text.Encoded]) -> torch.Tensor:
         ids, mask = text.pad([list(e.ids[: -e.answer]) for e in batch], self.device)
         answers, _ = text.pad([list(e.ids[-e.answer :]) for e in batch], self.device)
         out = self.module(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -72,15 +71,10 @@ class TextClassifier(HeadedModel):
     def shown(self, example: Example) -> tuple[str, str]:
         return text.spelt(self.tokenizer, self._encode(example).ids), example.answer
 
-    @torch.no_grad()
-    def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Mean over a shard of what the head sees; fp32 [width]."""
-        return self.mean_in_batches(self.encode(examples), self._hidden)
-
     def logits(self, batch: list[Classified]) -> torch.Tensor:
-        return expanded(self.module["head"](self._hidden(batch))).float()
+        return expanded(self.module["head"](self.seen(batch))).float()
 
-    def _hidden(self, batch: list[Classified]) -> torch.Tensor:
+    def seen(self, batch: list[Classified]) -> torch.Tensor:
         ids, mask = text.pad([list(e.ids) for e in batch], self.device)
         body = self.module["body"]
         if self.config.is_encoder_decoder:

@@ -13,7 +13,7 @@ import numpy as np
 from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
-from clients.exact import bits, finite
+from clients.exact import bits, exact_sum, finite
 from clients.exact.determinism import deterministic
 from clients.strict import Strict
 from clients.work.site import Site
@@ -34,6 +34,8 @@ class Wanted(Strict):
 SUM = Wanted(what="sum")
 """The exact sum of a cohort's vectors, as grid values."""
 VECTOR = Wanted(what="vector")
+GRID = Wanted(what="grid")
+"""The grid values of one vector, as they are summed."""
 
 
 def text_of(value: float) -> str:
@@ -63,6 +65,11 @@ def vector(derived: Derived, value: None) -> np.ndarray:
     return derived.vector
 
 
+def grid(derived: Derived, value: None) -> np.ndarray:
+    """Its grid values, int64 [d]."""
+    return exact_sum.to_grid(derived.vector)
+
+
 def mask(derived: Derived, keep: float) -> np.ndarray:
     """The packed mask of the vector's largest share, uint8."""
     return bits.pack(derived.mask(keep))
@@ -89,6 +96,7 @@ def anchor(derived: Derived, count: int) -> np.ndarray:
 
 CONTRIBUTIONS: dict[str, Callable[[Derived, Any], np.ndarray]] = {
     "vector": vector,
+    "grid": grid,
     "mask": mask,
     "size": size,
     "features": features,

@@ -8,8 +8,8 @@ own set. Answers that are free text have no labels, so no head either.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from clients.data.dataset import Example, LabelSet
 from clients.errors import InputError
 from clients.exact.finite import hits
+from clients.work.embedding import without_answers
 
 if TYPE_CHECKING:
     from clients.models.flat import BaseModel
@@ -25,13 +26,9 @@ if TYPE_CHECKING:
 def features(model: BaseModel, examples: Sequence[Example]) -> np.ndarray:
     """[φ(x), 1] of each example, one at a time so that its bits depend on no other; float64 [examples, width + 1].
 
-    A text's answer is taken away, since features of a language model read it; a model with a head of its own knows labels
-    alone, and its features read none.
+    Answers are taken away.
     """
-    from clients.models.classifier import HeadedModel
-
-    asked = examples if isinstance(model, HeadedModel) else [replace(example, answer="") for example in examples]
-    rows = [model.features([example]) for example in asked]
+    rows = [model.features([example]) for example in without_answers(model, examples)]
     return np.column_stack([np.array(rows, dtype=np.float64), np.ones(len(rows))])
 
 
@@ -59,34 +56,58 @@ def one_hot(examples: Sequence[Example], label_sets: Mapping[str, LabelSet]) -> 
     return rows
 
 
-class HeadModel:
-    """The base model under a linear head: what scoring and probing ask of a model.
+class Labelling(ABC):
+    """A model that gives each label of an example's set a number; the largest is its answer. What scoring and probing ask.
 
-    Args:
-        weights: W, flattened fp32 [labels · (width + 1)], or [labels] for biases alone.
+    Attributes:
+        numbers: ``numbering`` of the label sets.
     """
 
-    def __init__(self, model: BaseModel, weights: np.ndarray, label_sets: Mapping[str, LabelSet]) -> None:
-        self.model, self.weights, self.label_sets, self.numbers = model, weights, label_sets, numbering(label_sets)
+    def __init__(self, label_sets: Mapping[str, LabelSet]) -> None:
+        self.label_sets, self.numbers = label_sets, numbering(label_sets)
+
+    @property
+    def labels(self) -> int:
+        """Labels of all sets together."""
+        return max(each.stop for each in self.numbers.values())
+
+    @abstractmethod
+    def logits(self, examples: Sequence[Example]) -> np.ndarray:
+        """A number for each label, float64 [examples, labels]; those of other sets are not looked at."""
 
     def values(self, examples: Sequence[Example]) -> list[float]:
         """1 where the right label has the highest probability, else 0; of equals the lowest number; NaN of none."""
         return hits(*self.probabilities(examples)).tolist()
 
     def probabilities(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-        """As ``BaseModel.probabilities``; labels of other sets have probability 0.
+        """As ``BaseModel.probabilities``: a softmax; labels of other sets have probability 0.
 
         Raises:
-            InputError: W does not fit labels and features.
+            InputError: what the model was made of does not fit labels and features.
         """
-        labels = max(each.stop for each in self.numbers.values())
-        rows = np.ones((len(examples), 1)) if self.weights.size == labels else features(self.model, examples)
-        if self.weights.shape != (labels * rows.shape[1],):
-            raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")
-        logits = np.einsum("ij,kj->ik", rows, self.weights.reshape(labels, -1).astype(np.float64))  # no BLAS: fixed order
+        logits = self.logits(examples)
         right = np.array([int(row.argmax()) for row in one_hot(examples, self.label_sets)])
         for row, example in zip(logits, examples, strict=True):
             mine = self.numbers[example.label_set]
             row[: mine.start] = row[mine.stop :] = -np.inf
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True), right
+
+
+class HeadModel(Labelling):
+    """The base model under a linear head.
+
+    Args:
+        weights: W, flattened fp32 [labels · (width + 1)], or [labels] for biases alone.
+    """
+
+    def __init__(self, model: BaseModel, weights: np.ndarray, label_sets: Mapping[str, LabelSet]) -> None:
+        super().__init__(label_sets)
+        self.model, self.weights = model, weights
+
+    def logits(self, examples: Sequence[Example]) -> np.ndarray:
+        labels = self.labels
+        rows = np.ones((len(examples), 1)) if self.weights.size == labels else features(self.model, examples)
+        if self.weights.shape != (labels * rows.shape[1],):
+            raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")
+        return np.einsum("ij,kj->ik", rows, self.weights.reshape(labels, -1).astype(np.float64))  # no BLAS: fixed order

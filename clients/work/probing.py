@@ -16,7 +16,7 @@ import numpy as np
 from clients.data.shards import Shard, Side
 from clients.exact.determinism import deterministic
 from clients.exact.finite import hits
-from clients.work.head import HeadModel
+from clients.work.head import Labelling
 from clients.work.scoring import votes
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "reported")
 
 
-def probe(model: BaseModel | HeadModel, shard: Shard, reported: Side = "test") -> dict[str, np.ndarray]:
+def probe(model: BaseModel | Labelling, shard: Shard, reported: Side = "test") -> dict[str, np.ndarray]:
     """Each part of a shard under the model's current parameters."""
     return _probed(model, shard, [None], reported)
 
@@ -44,7 +44,7 @@ class Probing:
 
     reported: Side = "test"
 
-    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> dict[str, np.ndarray]:
+    def alone(self, model: BaseModel | Labelling, shard: Shard) -> dict[str, np.ndarray]:
         return probe(model, shard, self.reported)
 
     def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> dict[str, np.ndarray]:
@@ -52,7 +52,7 @@ class Probing:
 
 
 def _probed(
-    model: BaseModel | HeadModel,
+    model: BaseModel | Labelling,
     shard: Shard,
     thetas: Iterable[np.ndarray | None],
     reported: Side,
@@ -62,7 +62,7 @@ def _probed(
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {part: [] for part, some in examples.items() if some}
     with deterministic():
         for theta in thetas:
-            if theta is not None and not isinstance(model, HeadModel):
+            if theta is not None and not isinstance(model, Labelling):
                 model.assign(theta)
             for part, answers in found.items():
                 probabilities, right = model.probabilities(examples[part])

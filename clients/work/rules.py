@@ -1,13 +1,14 @@
 """Rules: what a client contributes to the sums, as a vector that can be derived again bit for bit.
 
-Under the rules ``plain`` and ``sign_fixed`` it is a task vector, made by tuning (``tuning``). Any other deterministic
+Under the rules ``plain`` and ``sign_fixed`` it is a task vector, made by tuning (``tuning``); under ``label_counts``,
+``class_sums`` and ``gram`` it is statistics of the frozen model's features (``statistics``). Any other deterministic
 function of a shard, the base model and the settings can be a rule: a class with ``derive`` and a row in ``RULES``, or a
 class outside the project that a scenario names as ``module:Class``.
 """
 
-from abc import ABC, abstractmethod
+import re
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator, WithJsonSchema
@@ -16,36 +17,11 @@ from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact import bits
-from clients.settings import TuningSpec
 from clients.work import tuning
+from clients.work.rule import Rule as Rule  # as those from outside name it
 from clients.work.site import Site
+from clients.work.statistics import ClassSums, Gram, LabelCounts
 from clients.work.tuning import Tuned
-
-
-class Rule(ABC):
-    """How a client's vector follows from its shard.
-
-    Attributes:
-        name: as scenarios, recipes and folders have it.
-    """
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def derive(self, site: Site, shard: Shard) -> Tuned:
-        """The client's vector, fp32 [size], the digest of its recipe, and what it took; the same bits every time."""
-
-    def bounds(self, site: Site) -> tuple[int, ...]:
-        """Where each tensor of the vector starts, then the end, which is its size; by default those of a task vector."""
-        return site.model.layout.bounds
-
-    def steps(self, spec: TuningSpec) -> int:
-        """Gradient steps of deriving one vector."""
-        return spec.steps
-
-    def signs(self, seed: int, size: int) -> np.ndarray | None:
-        """A vector of −1 and +1, fp32 [size], that no entry of anybody's vector goes against; None where there is none."""
-        return None
 
 
 class Plain(Rule):
@@ -71,6 +47,9 @@ class SignFixed(Rule):
 
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (Plain(), SignFixed())}
+"""Those that tune."""
+STATISTICS: dict[str, Rule] = {rule.name: rule for rule in (LabelCounts(), ClassSums(), Gram())}
+"""Those that count, for heads in closed form."""
 
 
 @lru_cache
@@ -83,15 +62,22 @@ def rule_of(name: str) -> Rule:
     if outside.is_outside(name):
         found: Rule = outside.load_class(name, Rule)()
         return found
+    if (relu := re.fullmatch(rf"{Gram.name}-([1-9]\d*)", name)) is not None:
+        return Gram(int(relu[1]))
+    return STATISTICS[name] if name in STATISTICS else _tuning(name)
+
+
+def _tuning(name: str) -> Rule:
     if name not in RULES:
         raise InputError(f"there is no tuning rule {name!r}; there are {', '.join(RULES)}, or module:Class")
     return RULES[name]
 
 
 def _known(name: str) -> str:
-    rule_of(name)
+    """A rule that a strategy which merges task vectors may have."""
+    rule_of(name) if outside.is_outside(name) else _tuning(name)
     return name
 
 
 RuleName = Annotated[str, AfterValidator(_known), WithJsonSchema({"anyOf": [{"enum": list(RULES)}, {"pattern": ":"}]})]
-"""A rule by name: plain, sign_fixed, or ``module:Class``."""
+"""A tuning rule by name: plain, sign_fixed, or ``module:Class``."""

@@ -13,7 +13,7 @@ from clients.data.shards import Shard, Side, Sides
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.exact.finite import hits
-from clients.work.head import HeadModel
+from clients.work.head import Labelling
 
 if TYPE_CHECKING:
     from clients.models.flat import BaseModel
@@ -27,7 +27,7 @@ def side_of(sides: Sides, part: Part) -> Side:
     return "train" if part == "train" else getattr(sides, part)
 
 
-def score(model: BaseModel | HeadModel, shard: Shard, side: Side = "train") -> float | None:
+def score(model: BaseModel | Labelling, shard: Shard, side: Side = "train") -> float | None:
     """Score of the model as it stands on a side of a shard, between 0 and 1; NaN where its numbers are not finite, and None
     where there are no examples."""
     if not (examples := shard.side(side)):
@@ -64,7 +64,7 @@ class Scoring:
 
     side: Side = "train"
 
-    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> float | None:
+    def alone(self, model: BaseModel | Labelling, shard: Shard) -> float | None:
         return score(model, shard, self.side)
 
     def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> float | None:

@@ -5,99 +5,27 @@
     Linear     the tangent space at θ0 + around: f(x; θ0 + around) + J(x; θ0 + around) · (start + scale · direction)
     Ensemble   several models θ0 + direction, which answer with the mean of their probabilities, or vote
     Mix        θ0 + Σ weight · direction
-    Head       softmax of a linear head on the features of the base model
+    Head, ...  heads on the frozen base model (``heads``)
 
 *Shared* arrays are named: the transport sends them once for many clients. What only this client has is in ``arrays``.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from clients.data.dataset import LabelSet, Shard
-from clients.errors import InputError
+from clients.data.dataset import Shard
 from clients.exact import bits
-from clients.work.head import HeadModel
-
-if TYPE_CHECKING:
-    from clients.models.flat import BaseModel
-
-
-Arrays = Mapping[str, np.ndarray]
-M = TypeVar("M")
-M_co = TypeVar("M_co", covariant=True)
-
-
-class Measure(Protocol[M_co]):
-    """What is measured of a model: of one, as it stands, and of several together."""
-
-    def alone(self, model: BaseModel | HeadModel, shard: Shard) -> M_co: ...
-
-    def together(self, model: BaseModel, shard: Shard, thetas: Iterable[np.ndarray], vote: bool) -> M_co: ...
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where served models are built: the open model, its pretrained values, and the labels of the data.
-
-    Attributes:
-        theta0: fp32 [d].
-    """
-
-    model: BaseModel
-    theta0: np.ndarray
-    label_sets: Mapping[str, LabelSet]
-
-
-@dataclass(frozen=True)
-class Served(ABC):
-    """One client's model. Every field is an array of this client alone, or a JSON value; names are of shared arrays."""
-
-    kind: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def shared(self) -> tuple[str, ...]:
-        """Names of the shared arrays it reads."""
-
-    @property
-    def models(self) -> int:
-        """How many models answer for the client."""
-        return 1
-
-    @property
-    def vectors(self) -> int:
-        """Vectors of d entries in memory while it is built, beside θ0 and the result."""
-        return len(self.shared)
-
-    @property
-    def scales(self) -> tuple[float, ...]:
-        """The scale it is served at, for kinds that can be measured at others."""
-        return (getattr(self, "scale", 1.0),)
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What only this client has."""
-        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Everything else, as JSON values; fields at their defaults are left out."""
-        told: dict[str, Any] = {"kind": self.kind}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if not isinstance(value, np.ndarray) and value != each.default:
-                told[each.name] = value
-        return told
-
-    @abstractmethod
-    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
-        """What is measured of the model, at each scale."""
+from clients.work.bench import Arrays, Bench, M, Measure
+from clients.work.bench import Served as Served  # as strategies name it
+from clients.work.heads import ClassMeans as ClassMeans
+from clients.work.heads import Head as Head
+from clients.work.heads import Prior as Prior
+from clients.work.heads import Ridge as Ridge
 
 
 @dataclass(frozen=True)
@@ -225,32 +153,9 @@ class Mix(Served):
             yield by.alone(bench.model, shard)
 
 
-@dataclass(frozen=True)
-class Head(Served):
-    """Labels by softmax(W · [features, 1]) of the base model's features.
-
-    Attributes:
-        direction: name of a shared W, flattened fp32 [labels · (width + 1)], or [labels] for biases alone.
-        own: the same of this client alone, used instead.
-    """
-
-    kind: ClassVar[str] = "head"
-    direction: str | None = None
-    own: np.ndarray | None = None
-
-    @property
-    def shared(self) -> tuple[str, ...]:
-        return () if self.direction is None else (self.direction,)
-
-    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
-        weights = shared[self.direction] if self.own is None and self.direction is not None else self.own
-        if weights is None:
-            raise InputError("a head needs weights: the name of a shared array, or its own")
-        bench.model.reset()
-        yield by.alone(HeadModel(bench.model, weights, bench.label_sets), shard)
-
-
-KINDS: dict[str, type[Served]] = {kind.kind: kind for kind in (Masked, Own, Linear, Ensemble, Mix, Head)}
+MODELS: tuple[type[Served], ...] = (Masked, Own, Linear, Ensemble, Mix)
+HEADS: tuple[type[Served], ...] = (Head, Prior, ClassMeans, Ridge)
+KINDS: dict[str, type[Served]] = {kind.kind: kind for kind in MODELS + HEADS}
 
 
 def served_of(facts: Mapping[str, Any], arrays: Arrays) -> Served:

@@ -24,6 +24,7 @@ from clients.data.specs import DataSpec
 from clients.errors import InputError, NotFiniteError
 from clients.settings import Settings
 from clients.work import anchors
+from clients.work.embedding import Embedding
 
 if TYPE_CHECKING:
     from clients.models.flat import BaseModel
@@ -34,12 +35,13 @@ MOST = 2
 
 @dataclass(frozen=True)
 class Site:
-    """Where jobs are done: shards by reference, the base model, and the anchors that were asked for."""
+    """Where jobs are done: shards by reference, the base model, and the anchors and the embedding that were asked for."""
 
     settings: Settings
     source: Source
     model: BaseModel
     anchors: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
+    embeddings: dict[int, Embedding] = field(default_factory=dict, compare=False)
 
     @property
     def manifest(self) -> Manifest:
@@ -73,6 +75,14 @@ class Site:
         if count not in self.anchors:
             self.anchors[count] = anchors.anchors(self.model, self.manifest.public, count, self.settings.seed)
         return self.anchors[count]
+
+    @property
+    def embedding(self) -> Embedding:
+        """φ of this seed, made at the first call."""
+        seed = self.settings.seed
+        if seed not in self.embeddings:
+            self.embeddings[seed] = Embedding(self.model, self.manifest, seed)
+        return self.embeddings[seed]
 
     def nearest(self, client: str, count: int) -> int:
         """The number of the anchor, of so many, that a client's training data are nearest to."""

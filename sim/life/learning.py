@@ -174,8 +174,9 @@ def every(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
 def published(system: System, costs: Costs) -> dict[str, dict[str, Any]]:
     """What the ledger says of each strategy at a release: its price, the bytes kept for it and its state digest."""
     storage, digests = system.storage(), system.digests()
+    told = {label: {"told": strategy.told} if strategy.told else {} for label, strategy in system.strategies.items()}
     return {
-        label: {**cost.as_facts(), "bytes_kept": storage[label], "state_digest": digests[label]}
+        label: {**cost.as_facts(), "bytes_kept": storage[label], "state_digest": digests[label], **told[label]}
         for label, cost in costs.items()
     }
 

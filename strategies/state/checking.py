@@ -8,7 +8,7 @@ from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
 from clients.jobs import Reply
-from clients.work.contributions import SUM, VECTOR, Wanted
+from clients.work.contributions import GRID, SUM, VECTOR, Wanted
 from strategies.state.layout import Shape
 
 Signs = Callable[[], np.ndarray | None]
@@ -45,6 +45,9 @@ def check(reply: Reply, wants: Wants, known: Collection[str], size: int, signs: 
         _check_sum(reply, len(known))
     if SUM in wants and len(reply.clients) == 1:
         _check_grid(reply, reply.clients[0], reply.arrays[SUM.key], signs)
+    if GRID in wants:
+        for client in reply.clients:
+            _check_grid(reply, client, reply.arrays[f"{GRID.key}/{client}"], signs)
     if VECTOR in wants:
         total = np.zeros(size, dtype=np.int64)
         for client in reply.clients:

@@ -12,10 +12,12 @@ from strategies.state.part import Whole, damaged
 
 MEAN = "mean"
 """Name of the direction Σ/T."""
+TOTAL = f"{MEAN}/total"
+"""Name of the direction Σ, in float64: for statistics, which are solved and not moved along."""
 
 
 class Sum(Whole):
-    """``mean`` is Σ/T, zeros of nobody."""
+    """``mean`` is Σ/T, zeros of nobody; ``mean/total`` is Σ."""
 
     summed = True
     name = "sum"
@@ -38,7 +40,7 @@ class Sum(Whole):
         self.total.merge(grid, -1)
 
     def direction(self, rest: str) -> np.ndarray:
-        return self.total.mean()
+        return self.total.values() if rest else self.total.mean()
 
     def save(self) -> None:
         self.kept.store.write(self.file, self.total.to_bytes())
