@@ -94,6 +94,7 @@ class Strategy(ABC, Generic[P]):
         folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector;
             in ``clients`` those that are of one client alone.
         store: reads and writes these files, by their names in the folder.
+        joining: who joins at first: public, and the same whoever has left since. Whoever builds the system sets it.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
     """
 
@@ -104,6 +105,7 @@ class Strategy(ABC, Generic[P]):
     def __init__(self, parameters: P, seed: int, folder: Path) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.store: Store = Folder(folder)
+        self.joining: tuple[str, ...] = ()
         self.chosen: dict[str, Any] = {}
 
     @property
@@ -123,6 +125,13 @@ class Strategy(ABC, Generic[P]):
 
         Raises:
             InputError: they do not.
+        """
+
+    def check_model(self, tensors: int) -> None:
+        """Whether a model that tunes so many tensors will do; asked before any long work.
+
+        Raises:
+            InputError: it will not.
         """
 
     def localize(self, kept: Kept, ask: Ask) -> None:

@@ -306,6 +306,9 @@ FORMULAS: list[Any] = [
     {"sisa": {"shards": 1, "slices": 1, "steps": 5, "batch": 4}},
     {"apa": {"clusters": 3, "steps": 5, "batch": 4}},
     {"apa": {"clusters": 3, "steps": 5, "batch": 4, "by": "anchor"}},
+    {"s3t": {"shards": 1, "slices": 2, "orders": 1, "steps": 5, "batch": 4}},
+    {"s3t": {"shards": 2, "slices": 3, "orders": 2, "steps": 5, "batch": 4}},
+    {"s3t": {"shards": 1, "slices": 4, "orders": 4, "steps": 5, "batch": 4}},
 ]
 
 
