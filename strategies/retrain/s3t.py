@@ -65,7 +65,7 @@ class S3tParameters(Parameters):
     def _rotations(cls, orders: int, info: ValidationInfo) -> int:
         slices = info.data.get("slices", orders)
         if orders > slices:
-            raise ValueError(f"{slices} slices have {slices} rotations; take orders: {slices} at most, not {orders}")
+            raise ValueError(f"orders are rotations of the slices, so there are {slices} at most")
         return orders
 
 
