@@ -536,7 +536,7 @@ def test_every_strategys_steps_tunings_and_evaluations_are_those_of_a_run(
     told = summary_of(run)["strategies"]
     priced = rows(scenario, sizes)
     assert [row.label for row in priced] == list(told)
-    assert len(priced) == 35
+    assert len(priced) == 36
     for row in priced:
         found = told[row.label]
         works = {"learn": row.learn, "forget": row.forget, "join": Work()}
