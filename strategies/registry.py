@@ -23,6 +23,7 @@ from strategies.rebuild.ties import Ties
 from strategies.relearn.clamu import Clamu
 from strategies.retrain.apa import Apa
 from strategies.retrain.central import Central
+from strategies.retrain.s3t import S3t
 from strategies.retrain.sisa import Sisa
 from strategies.strategy import Strategy
 from strategies.subtract.average import Average
@@ -57,6 +58,7 @@ REGISTRY: dict[str, type[Strategy[Any]]] = {
     "ridge_own": RidgeOwn,
     "central": Central,
     "sisa": Sisa,
+    "s3t": S3t,
     "apa": Apa,
     "negmerge": NegMerge,
     "linear_negation": LinearNegation,

@@ -94,6 +94,7 @@ class Strategy(ABC, Generic[P]):
         folder: where its own files lie: ``chosen.json``, a ``.bits`` file per mask and a ``.safetensors`` file per vector;
             in ``clients`` those that are of one client alone.
         store: reads and writes these files, by their names in the folder.
+        joining: who joins at first: public, and the same whoever has left since. Whoever builds the system sets it.
         chosen: JSON values chosen by ``localize``; where the strategy is exact, a function of the current members only.
         told: JSON values that ``localize`` tells beside them, as a condition number; they are no part of the state.
         reaches: who has to be reached for a deletion, where it is not what ``NEEDS`` says of the kind.
@@ -107,6 +108,7 @@ class Strategy(ABC, Generic[P]):
     def __init__(self, parameters: P, seed: int, folder: Path) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.store: Store = Folder(folder)
+        self.joining: tuple[str, ...] = ()
         self.chosen: dict[str, Any] = {}
         self.told: dict[str, Any] = {}
 
@@ -127,6 +129,13 @@ class Strategy(ABC, Generic[P]):
 
         Raises:
             InputError: they do not.
+        """
+
+    def check_model(self, tensors: int) -> None:
+        """Whether a model that tunes so many tensors will do; asked before any long work.
+
+        Raises:
+            InputError: it will not.
         """
 
     def localize(self, kept: Kept, ask: Ask) -> None:

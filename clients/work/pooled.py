@@ -5,7 +5,8 @@ From θ_start = θ0 + start, Adam takes ``steps`` steps on
     Σ_i weight_i · loss(batch of term i)  +  l1 · ‖θ − θ0‖₁
 
 A term is a pool of clients' training data. A negative weight ascends; a *relabelled* term is trained towards wrong answers;
-with ``salient`` only that share of the entries moves whose gradient of the first term's true loss at θ_start is largest.
+with ``salient`` only that share of the entries moves whose gradient of the first term's true loss at θ_start is largest;
+with ``tensors`` only those tensors move, and all others stay at θ_start.
 Which strategy needs what, and from where it comes, is said in its own file. The ℓ1 term moves Adam by its subgradient.
 Pooling is done in one place; in a real federation each member would send gradients.
 
@@ -66,6 +67,7 @@ class Training(Strict):
         order: number of the variant; it decides the order of the data, the random answers and the noise.
         l1: weight of ‖θ − θ0‖₁.
         salient: share of the entries that move, None for all.
+        tensors: (start, stop): tensors start … stop − 1 of the model's layout move; None for all.
         decay: decoupled weight decay (AdamW): a step shrinks what moves by this times the learning rate.
         dropout: probability, of texts.
         augment: RandAugment's number of operations and magnitude (0 to 10), of pictures.
@@ -78,6 +80,7 @@ class Training(Strict):
     order: int = 0
     l1: float = 0.0
     salient: float | None = None
+    tensors: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
     decay: float = Field(0.0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
     augment: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0, le=STRONGEST)]] | None = None
@@ -115,10 +118,12 @@ def train(
         around: fp32 [d]; training is linear around θ0 + around, and the vector is how far the displacement moved.
 
     Raises:
+        InputError: the model has no such tensors.
         NotFiniteError: the loss or the vector is not.
     """
     import torch
 
+    free = _entries(model, training.tensors)
     pools = [_pool(source, term, training, seed) for term in training.terms]
     if not any(pools):
         return Trained(np.zeros(model.layout.size, dtype=np.float32), 0.0, 0)
@@ -129,8 +134,8 @@ def train(
         moving, origin = _placed(model, start, around)
         before = moving.clone()
         moves = None if training.salient is None else _salient(model, source, training, spec, moving)
-        parameter = torch.nn.Parameter(moving)
-        parameter.grad = model.grad
+        parameter = torch.nn.Parameter(moving[free])
+        parameter.grad = model.grad[free]
         optimizer = torch.optim.AdamW(
             [parameter], lr=spec.lr * training.rate, betas=spec.betas, eps=spec.eps, weight_decay=training.decay
         )
@@ -221,6 +226,17 @@ def _dropping(model: BaseModel, probability: float, key: list[object]) -> Iterat
         finally:
             for layer, p in zip(layers, own, strict=True):
                 layer.p, layer.training = p, False
+
+
+def _entries(model: BaseModel, tensors: tuple[int, int] | None) -> slice:
+    """Where these tensors, or all, lie among the entries of a vector."""
+    bounds = model.layout.bounds
+    if tensors is None:
+        return slice(0, bounds[-1])
+    first, stop = tensors
+    if not first < stop < len(bounds):
+        raise InputError(f"tensors {first} to {stop} cannot be trained alone; the model tunes {len(bounds) - 1}")
+    return slice(bounds[first], bounds[stop])
 
 
 def _pool(source: Source, term: Term, training: Training, seed: int) -> list[Example]:

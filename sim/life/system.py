@@ -111,7 +111,7 @@ def build(scenario: Scenario, seed: int, store: Store, population: Population, l
     """
     settings = scenario.settings(seed, population)
     site, folder = open_site(settings), store.path("")
-    strategies = strategies_of(scenario, seed, folder)
+    strategies = strategies_of(scenario, seed, folder, population.joining)
     for label, strategy in strategies.items():
         strategy.store = store.at(strategy_folder(label))
     kept = {
@@ -157,12 +157,17 @@ def strategy_folder(label: str) -> str:
     return f"strategies/{quote(label, safe='')}"
 
 
-def strategies_of(scenario: Scenario, seed: int, folder: Path = Path()) -> dict[str, Strategy[Any]]:
-    """The strategies of a scenario by label, empty."""
-    return {
+def strategies_of(
+    scenario: Scenario, seed: int, folder: Path = Path(), joining: tuple[str, ...] = ()
+) -> dict[str, Strategy[Any]]:
+    """The strategies of a scenario by label, empty, of a system that these clients join at first."""
+    found = {
         spec.label: strategy_of(spec.strategy)(spec.parameters, seed, folder / strategy_folder(spec.label))
         for spec in scenario.strategies
     }
+    for strategy in found.values():
+        strategy.joining = joining
+    return found
 
 
 def check_data(scenario: Scenario, seed: int) -> None:
@@ -171,6 +176,15 @@ def check_data(scenario: Scenario, seed: int) -> None:
     for label, strategy in strategies_of(scenario, seed).items():
         try:
             strategy.check(manifest)
+        except InputError as error:
+            raise InputError(f"strategies: {label}: {error}") from error
+
+
+def check_model(scenario: Scenario, site: Site) -> None:
+    """Raise InputError, with the strategy's name, if a strategy needs what the model does not have."""
+    for label, strategy in strategies_of(scenario, site.settings.seed).items():
+        try:
+            strategy.check_model(len(site.model.layout.names))
         except InputError as error:
             raise InputError(f"strategies: {label}: {error}") from error
 

@@ -6,7 +6,7 @@ from clients.errors import InputError
 from clients.work.pooled import try_linear
 from clients.work.site import HERE, open_site
 from sim.attacks import gap
-from sim.life.system import check_data, strategies_of
+from sim.life.system import check_data, check_model, strategies_of
 from sim.plan.needs import need_of, refuse
 from sim.plan.rehearsal import rehearsals_of
 from sim.plan.sizes import sizes_of
@@ -29,6 +29,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
     gap.check(dataset.manifest, scenario)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
+    check_model(scenario, site)
     for label, strategy in strategies_of(scenario, seed).items():
         if strategy.linear:
             try:
@@ -42,5 +43,7 @@ def check_machine(scenario: Scenario, out: Path) -> None:
     check_temporary(scenario.workers)
     check_data(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
-        sizes = sizes_of(open_site(scenario.settings(scenario.seeds[0])), scenario)
+        site = open_site(scenario.settings(scenario.seeds[0]))
+    check_model(scenario, site)
+    sizes = sizes_of(site, scenario)
     refuse(need_of(rehearsals_of(scenario, sizes), out))

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from clients.settings import TuningSpec
 from clients.work.site import open_site
-from sim.life.system import Rule, check_data
+from sim.life.system import Rule, check_data, check_model
 from sim.plan import needs, work
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
@@ -131,6 +131,7 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
     check_data(scenario, seed)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
+    check_model(scenario, site)
     with phase("measuring a few steps"):
         sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario))
     rehearsals = rehearsals_of(scenario, sizes)

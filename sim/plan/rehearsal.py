@@ -66,7 +66,7 @@ class Rehearsal:
 
     def __init__(self, scenario: Scenario, sizes: Sizes, seed: int) -> None:
         self.scenario, self.sizes, self.seed = scenario, sizes, seed
-        self.strategies = strategies_of(scenario, seed)
+        self.strategies = strategies_of(scenario, seed, joining=sizes.clients)
         self._known: dict[tuple[Any, ...], Outcome] = {}
 
     def bounds(self, rule: Rule) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Rehearsal:
         """Of the last of several releases, if a strategy localizes for these members one after another, from nothing."""
         steps = [tuple(sorted(members)) for members in history]
         if (key := (label, *steps)) not in self._known:
-            strategy = strategies_of(self.scenario, self.seed)[label]
+            strategy = strategies_of(self.scenario, self.seed, joining=self.sizes.clients)[label]
             strategy.store = Memory()
             for members in steps:
                 bounds, halved = self.bounds(strategy.rule), self.sizes.halved

@@ -22,12 +22,11 @@ from clients.errors import InputError
 from clients.jobs import train_job
 from clients.work.pooled import Term, Training
 from clients.work.served import BASE, Ensemble, Served
-from strategies.state.clusters import number
+from strategies.retrain.slices import Slices, dealt, first_change
 from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 from strategies.work import Work, pool
 
-Slices = list[list[str]]
 Seen = Sequence[Mapping[str, str]]
 """The members of each slice, with the digests of their data."""
 
@@ -46,15 +45,14 @@ class Sisa(Strategy[SisaParameters]):
     deletion: ClassVar[Deletion] = "retrain"
 
     def check(self, manifest: Manifest) -> None:
-        if self.parameters.aggregate == "vote" and not manifest.label_sets:
-            raise InputError("aggregate: vote needs answers that are labels, and these are free text; take aggregate: mean")
+        check_vote(self.parameters.aggregate, manifest)
 
     def localize(self, kept: Kept, ask: Ask) -> None:
         p = self.parameters
         new = self.slices_of(kept.members)
         seen = [[kept.digests(members) for members in slices] for slices in new]
         old = self.chosen.get("shards", [[{}] * p.slices] * p.shards)
-        first = [_first_change(before, after) for before, after in zip(old, seen, strict=True)]
+        first = [first_change(before, after) for before, after in zip(old, seen, strict=True)]
         for shard in range(p.shards):
             for stage in range(first[shard], p.slices):
                 self.erase_vector(checkpoint(shard, stage))
@@ -80,7 +78,7 @@ class Sisa(Strategy[SisaParameters]):
         """Of every shard the stages from the first slice on whose members are others."""
         p, total = self.parameters, Work()
         for old, new in zip(self.slices_of(before), self.slices_of(after), strict=True):
-            for stage in range(_first_change(old, new), p.slices):
+            for stage in range(first_change(old, new), p.slices):
                 if new[stage]:
                     total += pool(p.steps, p.batch, sum(map(len, new[: stage + 1])))
         return total
@@ -91,21 +89,18 @@ class Sisa(Strategy[SisaParameters]):
 
     def slices_of(self, members: Iterable[str]) -> list[Slices]:
         """The members of every slice of every shard."""
-        p = self.parameters
-        shards: list[Slices] = [[[] for _ in range(p.slices)] for _ in range(p.shards)]
-        for client in sorted(members):
-            shards[number(client, p.shards, self.seed)][number(f"slice of {client}", p.slices, self.seed)].append(client)
-        return shards
+        return dealt(members, self.parameters.shards, self.parameters.slices, self.seed)
+
+
+def check_vote(aggregate: str, manifest: Manifest) -> None:
+    """InputError where shards are to vote on free text."""
+    if aggregate == "vote" and not manifest.label_sets:
+        raise InputError("aggregate: vote needs answers that are labels, and these are free text; take aggregate: mean")
 
 
 def checkpoint(shard: int, stage: int) -> str:
     """Name of the vector that a shard has after a stage."""
     return f"shard-{shard}-stage-{stage}"
-
-
-def _first_change(before: Seen | Slices, after: Seen | Slices) -> int:
-    """The first slice whose members, or data, are others now; the number of slices if none is."""
-    return next((i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new), len(after))
 
 
 def _last(slices: Sequence[Collection[str]]) -> int | None:

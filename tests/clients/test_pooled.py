@@ -102,6 +102,35 @@ def test_batches_go_through_the_pool_and_follow_from_its_members(site: Site) -> 
         assert differently[:3] != seen[:3]
 
 
+@pytest.mark.parametrize("tensors", [(0, 2), (3, 7), (11, 12)])
+def test_some_tensors_move_and_the_others_stay(site: Site, tensors: tuple[int, int]) -> None:
+    """From a start, with weight decay, which would move all; against Adam on these tensors alone."""
+    start = train(site.model, site.source, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
+    training = Training(terms=(Term(clients=STAY),), steps=3, batch=4, tensors=tensors)
+    trained, seen = recorded(site, training, start)
+    bounds = site.model.layout.bounds
+    mask = np.zeros(bounds[-1], dtype=bool)
+    mask[bounds[tensors[0]] : bounds[tensors[1]]] = True
+    same(trained.vector, plain_training(site, [[(1.0, batch)] for batch in seen], mask=mask, start=start))
+    shrunk = train(site.model, site.source, training.model_copy(update={"decay": 0.5}), SPEC, 5, start).vector
+    for vector in (trained.vector, shrunk):
+        assert np.count_nonzero(vector[mask]) > 0.5 * mask.sum()
+        assert not vector[~mask].any()
+    assert not np.array_equal(shrunk, trained.vector)
+
+
+def test_all_tensors_by_number_are_all_tensors(site: Site) -> None:
+    count = len(site.model.layout.names)
+    training = Training(terms=(Term(clients=STAY),), steps=2, batch=4)
+    every = training.model_copy(update={"tensors": (0, count)})
+    found = [train(site.model, site.source, each, SPEC, 5).vector.tobytes() for each in (training, every)]
+    assert found[0] == found[1]
+    for tensors in ((0, count + 1), (2, 2), (3, 1)):
+        wrong = training.model_copy(update={"tensors": tensors})
+        with pytest.raises(InputError, match=f"tensors {tensors[0]} to {tensors[1]} .* the model tunes {count}$"):
+            train(site.model, site.source, wrong, SPEC, 5)
+
+
 def test_ascent_from_a_start_climbs(site: Site) -> None:
     start = train(site.model, site.source, Training(terms=(Term(clients=LEFT),), steps=4, batch=4), SPEC, 5).vector
     training = Training(terms=(Term(clients=LEFT, weight=-1.0),), steps=5, batch=2)

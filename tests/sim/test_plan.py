@@ -306,6 +306,9 @@ FORMULAS: list[Any] = [
     {"sisa": {"shards": 1, "slices": 1, "steps": 5, "batch": 4}},
     {"apa": {"clusters": 3, "steps": 5, "batch": 4}},
     {"apa": {"clusters": 3, "steps": 5, "batch": 4, "by": "anchor"}},
+    {"s3t": {"shards": 1, "slices": 2, "orders": 1, "steps": 5, "batch": 4}},
+    {"s3t": {"shards": 2, "slices": 3, "orders": 2, "steps": 5, "batch": 4}},
+    {"s3t": {"shards": 1, "slices": 4, "orders": 4, "steps": 5, "batch": 4}},
 ]
 
 
@@ -533,7 +536,7 @@ def test_every_strategys_steps_tunings_and_evaluations_are_those_of_a_run(
     told = summary_of(run)["strategies"]
     priced = rows(scenario, sizes)
     assert [row.label for row in priced] == list(told)
-    assert len(priced) == 35
+    assert len(priced) == 36
     for row in priced:
         found = told[row.label]
         works = {"learn": row.learn, "forget": row.forget, "join": Work()}

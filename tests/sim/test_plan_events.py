@@ -23,6 +23,7 @@ STRATEGIES: list[Any] = [
     {"clamu": {"label": "pairs", "clusters": 2, "steps": 2, "affinity": "task_vectors"}},
     "emr",
     {"sisa": {"shards": 2, "slices": 2, "steps": 2, "batch": 8}},
+    {"s3t": {"shards": 2, "slices": 2, "orders": 2, "steps": 2, "batch": 8}},
     {"apa": {"clusters": 2, "steps": 2, "batch": 8}},
     {"central": {"steps": 2, "batch": 8}},
 ]

@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 
 from clients.data.dataset import Shard
 from clients.data.population import Population
+from clients.errors import InputError
 from clients.work.site import open_site
 from clients.work.tuning import tune
 from sim.cli import app
+from sim.plan.checks import prepare
+from sim.plan.plan import plan
 from sim.proof.verify import verify
 from sim.run import forget, run_scenario
 from sim.scenario.file import load_scenario
@@ -65,7 +68,7 @@ def test_retraining_is_exact_and_edits_never_are(pooled: Path) -> None:
     )
     assert traces == []
     result = CliRunner().invoke(app, ["verify", str(pooled)])
-    assert (result.exit_code, "Verified: 4 exact states" in result.output) == (0, True)
+    assert (result.exit_code, f"Verified: {1 + len(EXACT)} exact states" in result.output) == (0, True)
 
 
 def test_nothing_of_the_forgotten_is_named_in_the_state(pooled: Path) -> None:
@@ -215,3 +218,13 @@ def test_edits_lower_the_score_of_the_forgotten(tmp_path: Path) -> None:
     chosen = system.strategies["negmerge"].chosen
     assert 0 < chosen["lambda"] <= 1
     assert 0 < chosen["kept_share"] < 0.9
+
+
+@pytest.mark.parametrize("asked", [prepare, lambda scenario, seed: plan(scenario, Path(), 80)])
+def test_a_model_of_too_few_tensors_is_refused_before_anybody_is_tuned(cache: Path, asked: Any) -> None:
+    """The tiny model tunes 14 tensors: 12 of its block, and two of the norm at its end."""
+    said = "strategies: s3t: slices: 15 take a group of tensors each, and the model tunes 14 tensors; take fewer"
+    with pytest.raises(InputError) as told:
+        asked(tiny(strategies=[{"s3t": {"slices": 15}}]), 7)
+    assert str(told.value) == said
+    prepare(tiny(strategies=[{"s3t": {"slices": 14}}]), 7)

@@ -97,7 +97,7 @@ def fresh_digests(life: Life, folder: Path) -> dict[str, str]:
     site = open_site(system.settings)
     assert system.settings.population is not None
     found = {}
-    for label, strategy in strategies_of(system.scenario, 7, folder).items():
+    for label, strategy in strategies_of(system.scenario, 7, folder, everybody.joining).items():
         old = system.kept_of(label)
         kept = Kept(folder / label, old.rule, old.bounds, strategy.parts, 7, halved=old.halved)
         refs = {}
