@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clients.exact import determinism, digest
+from sim.life import times
 from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
 from sim.life.record import PHASES, ROWS, Record
@@ -39,6 +40,11 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
         "sides": first["sides"],
         "requests": first["deleted"],
         "joins": first["joins"],
+        "refused": first["refused"],
+        "days": scenario.stream.days,
+        "deadline": scenario.stream.deadline,
+        "compressed": times.compressed(scenario, records),
+        "times": times.over_time(records),
         "missing": {str(record["seed"]): record["missing"] for record in records if record["missing"]},
         "allow_missing": scenario.workers.allow_missing,
         "gone": max(len(record["gone"]) for record in records),
@@ -101,6 +107,7 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
         "client_tunings": total("client_tunings"),
         "client_tunings_forget": cost("client_tunings", "forget"),
         "seconds": {phase: cost("seconds", phase) for phase in PHASES},
+        **times.of_strategy(system.scenario, records, label),
         "bytes_up": total("bytes_up"),
         "bytes_down": total("bytes_down"),
         "storage_before": _whole_mean(record["curve"][0]["strategies"][label]["storage_bytes"] for record in records),
@@ -149,7 +156,8 @@ def _curve(records: list[Record], label: str) -> list[dict[str, Any]]:
         mine = [p["strategies"][label] for p in points]
         accuracies = {key: _over([m[key] for m in mine], statistics.fmean) for key in ("held_in", "held_out", "forgotten")}
         counts = {key: _whole_mean(m[key] for m in mine) for key in ("gradient_steps", "storage_bytes")}
-        curve.append({key: points[0][key] for key in ("events", "deleted")} | accuracies | counts)
+        when = {key: points[0].get(key) for key in ("day", "events", "deleted")}  # runs of before have no day there
+        curve.append(when | accuracies | counts)
     return curve
 
 

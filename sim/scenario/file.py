@@ -132,6 +132,8 @@ def _override(values: dict[str, Any], override: str) -> Location:
 def _sources(values: dict[str, Any]) -> list[tuple[Any, Any]]:
     """Where a scenario may name a file or folder: the container and the key or index in it."""
     found: list[tuple[Any, Any]] = [(values.get("data"), "source"), (values.get("model"), "base")]
+    stream = values.get("stream")
+    found += [(stream.get("arrivals"), "source")] if isinstance(stream, dict) else []
     sets = values["data"].get("sets") if isinstance(values.get("data"), dict) else None
     for index, one in enumerate(sets if isinstance(sets, list) else []):
         found.append((one, "source") if isinstance(one, dict) else (sets, index))
@@ -198,7 +200,8 @@ def _known_keys(location: Location) -> list[str]:
             family = location[location.index(part) + 1] if location.index(part) + 1 < len(location) else None
             if family == OUTSIDE:
                 return []
-            model = next((m for m in model if m.model_fields["family"].default == family), model[0])
+            named = [m for m in model if "family" in m.model_fields]
+            model = next((m for m in named if m.model_fields["family"].default == family), model[0])
     return list(model.model_fields)
 
 
