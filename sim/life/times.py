@@ -17,12 +17,11 @@ def of_strategy(scenario: Scenario, records: Sequence[Record], label: str) -> di
     times = [(arrivals(record), published(record, label)) for record in records]
     waited = np.concatenate([done - asked for asked, done in times])
     ends = [_end(scenario, record, label) for record in records]
-    each = [clock.backlog(*pair, end) for pair, end in zip(times, ends, strict=True)]
     return {
         "time_to_forget": clock.time_to_forget(waited, scenario.stream.deadline),
         "backlog": {
-            "most": max(one["most"] for one in each),
-            "mean": round(float(np.mean([one["mean"] for one in each])), 3),
+            "most": max(int(clock.backlog(*pair).max(initial=0)) for pair in times),
+            "mean": round(sum(float((done - asked).sum()) for asked, done in times) / sum(ends), 3),
         },
         "utilisation": float(np.mean([_busy(scenario, r, label) / e for r, e in zip(records, ends, strict=True)])),
     }

@@ -113,12 +113,12 @@ def draw(
             "cost": cost_figure(series, retrain),
             "storage": storage_figure(series, metric),
         }
-        return {name: _write(figure, folder / name, name) for name, figure in figures.items()}
+        return {name: written(figure, folder / name, name) for name, figure in figures.items()}
 
 
 def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
     """Accuracy against number deleted: held-in on the left, held-out on the right, on one scale."""
-    figure, (left, right) = _panels(2, [s.label for s in series])
+    figure, (left, right) = panels(2, [s.label for s in series])
     right.sharey(left)
     for axes, title, curves in (
         (left, "Held-in: mean over current clients", [s.held_in for s in series]),
@@ -128,7 +128,7 @@ def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
         axes.set(title=title, xlabel="clients deleted")
     left.set_ylabel(f"mean {_shown(metric)}")
     for axes, curves in ((left, [s.held_in for s in series]), (right, [s.held_out for s in series])):
-        _label_ends(
+        label_ends(
             axes, [(s.label, s.deleted, curve, _look(i, s)) for i, (s, curve) in enumerate(zip(series, curves, strict=True))]
         )
     return figure
@@ -136,29 +136,29 @@ def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
 
 def cost_figure(series: Sequence[Series], retrain: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """Cumulative gradient steps against number deleted, beside training again from scratch."""
-    figure, (axes,) = _panels(1, [*(s.label for s in series), *retrain])
+    figure, (axes,) = panels(1, [*(s.label for s in series), *retrain])
     dashed = {"color": INK, "linestyle": "--", "marker": ""}
     ends = [(s.label, s.deleted, s.steps, _look(i, s)) for i, s in enumerate(series)]
     ends += [(name, [x for x, _ in line], [y for _, y in line], dashed) for name, line in retrain.items()]
     _lines(axes, series, [s.steps for s in series])
     for line in retrain.values():
         axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linestyle="--", zorder=2)
-    _magnitudes(axes, "y", [y for _, _, steps, _ in ends for y in steps])
+    magnitudes(axes, "y", [y for _, _, steps, _ in ends for y in steps])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set(title="Price of the deletions so far", xlabel="clients deleted", ylabel="gradient steps, cumulative")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
     return figure
 
 
 def storage_figure(series: Sequence[Series], metric: str) -> Figure:
     """Accuracy held-in at the end against bytes kept; every point carries its name."""
-    figure, (axes,) = _panels(1, [])
+    figure, (axes,) = panels(1, [])
     shown = [(i, s, s.after) for i, s in enumerate(series) if s.after is not None]
     for i, s, after in shown:
         look = _look(i, s)
         axes.errorbar(s.storage, after, yerr=s.spread, ecolor=look["color"], capsize=3, clip_on=False, **look)
     axes.margins(x=0.08, y=0.12)
-    _magnitudes(axes, "x", [s.storage for _, s, _ in shown])
+    magnitudes(axes, "x", [s.storage for _, s, _ in shown])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
     axes.set(
         title="Accuracy held-in after the deletions, against what the server keeps",
@@ -193,7 +193,7 @@ def _look(index: int, series: Series) -> Look:
     }
 
 
-def _panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
+def panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """Panels, each with room for these labels on its right: side by side, or below each other if labels are long."""
     wide, left, top, bottom = 12.0, 0.85, 0.4, 0.6  # inches
     room = max((_width(_shown(label)) for label in labels), default=0.0) / POINT + (0.55 if labels else 0.25)
@@ -220,7 +220,7 @@ def _numbers(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else float(value) for value in values]
 
 
-def _magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
+def magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis, with a place for zero where it is needed."""
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
@@ -244,7 +244,7 @@ def _magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[float | None], Look]]) -> None:
+def label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[float], Sequence[float | None], Look]]) -> None:
     """Name every line on the right of the panel, level with its end, or near it and joined to it."""
     lasts = [(name, *_last(xs, ys), look) for name, xs, ys, look in ends if any(y is not None for y in ys)]
     to_points = axes.transData.transform
@@ -267,7 +267,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[fl
         )  # fmt: skip
 
 
-def _last(xs: Sequence[int], ys: Sequence[float | None]) -> tuple[int, float]:
+def _last(xs: Sequence[float], ys: Sequence[float | None]) -> tuple[float, float]:
     """The last point that has a value."""
     return next((x, y) for x, y in zip(reversed(xs), reversed(ys), strict=True) if y is not None)
 
@@ -327,7 +327,7 @@ def _width(text: str) -> float:
     return float(Figure(dpi=POINT).text(0, 0, text, fontsize=10 * FONT).get_window_extent().width) / 10
 
 
-def _write(figure: Figure, path: Path, name: str) -> str:
+def written(figure: Figure, path: Path, name: str) -> str:
     svg, png = io.BytesIO(), io.BytesIO()
     # Without these the SVG would hold the time, and addresses on the network.
     figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

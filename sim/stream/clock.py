@@ -57,15 +57,6 @@ def in_turn(due: Floats, lengths: Floats, free: float = 0.0) -> tuple[Floats, Fl
     return starts, starts + lengths
 
 
-def waiting(arrived: Floats, published: Floats) -> tuple[Floats, Ints]:
-    """How many requests wait from each of these days on: the backlog as steps."""
-    days, changes = np.unique(np.concatenate([arrived, published]), return_inverse=True)
-    steps = np.zeros(len(days), dtype=np.int64)
-    np.add.at(steps, changes[: len(arrived)], 1)
-    np.add.at(steps, changes[len(arrived) :], -1)
-    return days, np.cumsum(steps)
-
-
 def time_to_forget(days: Floats, deadline: float | None) -> dict[str, float | None]:
     """Quantiles and maximum of days from arrival to publication, and the share past the deadline; None of nobody."""
     if not len(days):
@@ -75,8 +66,6 @@ def time_to_forget(days: Floats, deadline: float | None) -> dict[str, float | No
     return {"median": median, "p95": p95, "p99": p99, "max": most, "late_share": late}
 
 
-def backlog(arrived: Floats, published: Floats, until: float) -> dict[str, float]:
-    """How many requests wait at most, and on average over time from day 0."""
-    _, steps = waiting(arrived, published)
-    mean = float((published - arrived).sum()) / until if until else 0.0
-    return {"most": int(steps.max(initial=0)), "mean": round(mean, 3)}
+def backlog(arrived: Floats, published: Floats) -> Ints:
+    """How many requests wait once each has arrived, of those that arrive on sorted days; int64 [n]."""
+    return np.arange(1, len(arrived) + 1) - np.searchsorted(np.sort(published), arrived, side="right")

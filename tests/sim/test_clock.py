@@ -69,9 +69,9 @@ def test_time_to_forget_by_hand() -> None:
 
 def test_the_backlog_by_hand() -> None:
     arrived, published = np.array([1.0, 2.0, 3.0]), np.array([2.5, 2.5, 7.0])
-    days, steps = clock.waiting(arrived, published)
-    assert (days.tolist(), steps.tolist()) == ([1.0, 2.0, 2.5, 3.0, 7.0], [1, 2, 0, 1, 0])
-    assert clock.backlog(arrived, published, 10.0) == {"most": 2, "mean": 0.6}
+    assert clock.backlog(arrived, published).tolist() == [1, 2, 1]
+    assert clock.backlog(arrived, arrived).tolist() == [0, 0, 0]
+    assert clock.backlog(np.array([1.0, 1.0, 1.0]), np.array([9.0, 1.0, 5.0])).tolist() == [0, 1, 2]
 
 
 def test_costs_know_what_can_be_done_at_the_same_time() -> None:
