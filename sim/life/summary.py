@@ -17,7 +17,7 @@ from strategies.state.kept import chooses
 
 ACCURACIES = (
     "held_in_before", "held_in_after", "held_out_before", "held_out_after", "forgotten_before", "forgotten_after",
-    "unseen_before", "unseen_after", "other_half_before", "other_half_after",
+    "unseen_before", "unseen_after", "other_half_before", "other_half_after", "stayed_before",
 )  # fmt: skip
 
 
@@ -122,13 +122,15 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
 def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[str, float | None]:
     """Before and after, by split; ``forgotten_before`` is of those who are forgotten by the end.
 
-    ``other_half`` is of the members on whose data nothing is chosen, where that is half of them.
+    ``stayed_before`` is of those who are members at the end: beside ``held_in_after`` it tells what the others' deletions
+    cost them. ``other_half`` is of the members on whose data nothing is chosen, where that is half of them.
     """
     before, after = (record["curve"][index]["strategies"][label] for index in (0, -1))
     forgotten = set(record["forgotten"])
     mine = [row for row in rows if (row["strategy"], row["seed"]) == (label, record["seed"])]
     first = [row for row in mine if row["events"] == 0]
     last = [row for row in mine if row["events"] == record["curve"][-1]["events"]]
+    stayed = {row["client"] for row in last if row["split"] == "held_in"}
     other = [_other_half(some, record) for some in (first, last)]
     return {
         "held_in_before": before["held_in"],
@@ -141,6 +143,7 @@ def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[
         "unseen_after": after["unseen"],
         "other_half_before": mean(other[0]),
         "other_half_after": mean(other[1]),
+        "stayed_before": mean([row for row in first if row["client"] in stayed]),
     }
 
 

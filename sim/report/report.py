@@ -66,6 +66,7 @@ class Accuracy(BaseModel):
     unseen_after: float | None = None
     other_half_before: float | None = None
     other_half_after: float | None = None
+    stayed_before: float | None = None
 
 
 class StrategyResult(BaseModel):

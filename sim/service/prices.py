@@ -24,8 +24,6 @@ from strategies.work import Work
 LARGE, SAMPLES = 256, 8
 """Members at most in a dry run; which of them leave is drawn so often where there is a formula."""
 POWERS = 3
-BENT = 0.1
-"""Share of the growth of files that must be more than growth before, where they are not to grow evenly."""
 KINDS = tuple(field.name for field in fields(Work))
 
 
@@ -102,16 +100,20 @@ def tunings(rehearsal: Rehearsal, label: str, counts: Counts) -> Ints:
 
 
 def storage(rehearsal: Rehearsal, label: str, members: int) -> int:
-    """Bytes kept for so many members; of more than ``LARGE`` as on the line, or the parabola, through those of fewer."""
+    """Bytes kept for so many members; each kind of files grows with a power of them, as work does."""
     if members <= LARGE:
         return needs.storage(rehearsal, label, imagined(members))
-    step = LARGE // 3
-    one, two, three = (needs.storage(rehearsal, label, imagined(step * count)) for count in (1, 2, 3))
-    further = members / step - 3  # steps from the third
-    bend = three - 2 * two + one
-    if abs(bend) <= BENT * abs(three - two):  # lengths of names and headers
-        return round(three + (three - two) * further)
-    return round(three + (three - two + bend / 2) * further + bend / 2 * further**2)
+    few, many = (_files(rehearsal, label, count) for count in (LARGE // 2, LARGE))
+    powers = [_power(np.array(pair, dtype=np.float64), 2.0) for pair in zip(few, many, strict=True)]
+    return sum(round(size * (members / LARGE) ** power) for size, power in zip(many, powers, strict=True))
+
+
+def _files(rehearsal: Rehearsal, label: str, members: int) -> list[int]:
+    """Bytes of each of a strategy's parts, and of its own masks, vectors and other files."""
+    strategy, there = rehearsal.strategies[label], imagined(members)
+    layout, own = rehearsal.layout(strategy.rule), rehearsal.outcome(label, there)
+    parts = [needs.kept_bytes([part], layout, there) for part in strategy.parts]
+    return [*parts, own.masks * layout.mask_bytes, own.vectors * layout.vector_bytes, own.other]
 
 
 def imagined(count: int) -> Members:

@@ -46,7 +46,7 @@ def _cells(found: Mapping[str, Any]) -> dict[str, str]:
     return {
         "wait": " / ".join(NONE if time[key] is None else f"{time[key]:.3g}" for key in ("median", "p99")),
         "late": NONE if time["late_share"] is None else f"{100 * time['late_share']:.3g} %",
-        "steps": NONE if steps is None else f"{steps:,.1f}",
+        "steps": NONE if steps is None else f"{steps:,.0f}" if steps >= 10 else f"{steps:.2g}",
         "hours": f"{found['machine_hours']:,.3g}",
         "busy": f"{100 * found['utilisation']:.3g} %",
         "workers": NONE if needed is None else f"{needed:,}",

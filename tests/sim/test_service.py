@@ -120,6 +120,10 @@ def test_storage_grows_as_the_files_do() -> None:
         right = prices.needs.storage(rehearsal, label, prices.imagined(600))
         assert prices.storage(rehearsal, label, 600) == pytest.approx(right, rel=0.02)
     assert prices.storage(rehearsal, "average", 10**6) == prices.storage(rehearsal, "average", 8)
+    gram = prices.storage(rehearsal, "pairs", 10**6) / prices.storage(rehearsal, "pairs", 10**5)
+    assert gram == pytest.approx(100, rel=0.01)
+    slices = Rehearsal(tiny(strategies=[{"sisa": {"shards": 20, "slices": 5}}], stream={"requests": 0}), SIZES, 7)
+    assert 0 < prices.storage(slices, "sisa", 10**6) <= 101 * slices.layout(None).vector_bytes
 
 
 def test_a_release_on_many_workers_by_hand() -> None:
