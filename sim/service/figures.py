@@ -18,10 +18,16 @@ SOON = 0.01
 def draw(content: Mapping[str, Any], folder: Path) -> None:
     """Write the figures of a ``simulation.json`` into a folder, as SVG and PNG."""
     with matplotlib.rc_context(RC):
-        if content["policies"]:
-            written(tradeoff_figure(content), folder / "tradeoff", "tradeoff")
+        if (point := told(content)) is not None:
+            written(tradeoff_figure(point), folder / "tradeoff", "tradeoff")
         if len(grown := by_clients(content.get("points", ()))) > 1:
             written(workers_figure(grown, list(content["strategies"]), content["deadline"]), folder / "workers", "workers")
+
+
+def told(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The scenario, or the first point of its grid, in which somebody is forgotten; None if nobody is in any."""
+    points = content.get("points", [content])
+    return next((each for each in points if any(one["requests"] for one in each["strategies"].values())), None)
 
 
 def tradeoff_figure(content: Mapping[str, Any]) -> Figure:

@@ -172,13 +172,13 @@ def result(scenario: Scenario, service: Service, each: Priced, storage: int) -> 
 
 
 def workers_needed(service: Service, each: Priced, deadline: float, share: float = 0.99, most: int = 2**20) -> int | None:
-    """The fewest workers that publish this share of deletions in time; None if even ``most`` do not."""
+    """The fewest workers that publish this share of deletions in time; None if even ``most`` do not, or nobody asks."""
 
     def enough(workers: int) -> bool:
         days, _ = waited(service, each, workers)
-        return bool((days <= deadline).mean() >= share) if len(days) else True
+        return bool((days <= deadline).mean() >= share)
 
-    if not enough(most):
+    if not service.asked.any() or not enough(most):
         return None
     low, high = 0, 1
     while not enough(high):

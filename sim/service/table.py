@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sim.service.figures import cheapest
+from sim.service.figures import cheapest, told
 from sim.terminal import human_bytes
 
 COLUMNS = {
@@ -34,9 +34,8 @@ def table(content: Mapping[str, Any]) -> Table:
     for key, heading in columns.items():
         made.add_column(Text(heading), justify="left" if key in LEFT else "right", overflow="fold")
     for point in points:
-        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in point.get("set", {}).items())
         for label, found in point["strategies"].items():
-            cells = {"strategy": label, "set": told} | _cells(found)
+            cells = {"strategy": label, "set": _set(point)} | _cells(found)
             made.add_row(*(Text(cells[key]) for key in columns))
     return made
 
@@ -56,16 +55,26 @@ def _cells(found: Mapping[str, Any]) -> dict[str, str]:
 
 def lines(content: Mapping[str, Any]) -> Iterator[str]:
     """The cheapest release plan of each strategy, and how prices were found."""
-    first = next(iter(content["strategies"].values()))
-    yield f"{first['requests']:,} deletions, {first['refused']:,} requests refused, in {first['releases']:,} releases."
-    for label in content["strategies"]:
-        best = cheapest(content, label)
-        told = "no release plan" if best is None else _plan(best["release"])
-        yield f"{label}: the cheapest release plan that has 99 % in time: {told}."
+    point = told(content)
+    if point is None:
+        yield "Nobody asks to be forgotten."
+        return
+    first = next(iter(point["strategies"].values()))
+    where = f" with {_set(point)}" if point.get("set") else ""
+    asked = f"{first['requests']:,} deletions, {first['refused']:,} requests refused"
+    yield f"{asked}, in {first['releases']:,} releases{where}."
+    for label in point["strategies"]:
+        best = cheapest(point, label)
+        plan = "no release plan" if best is None else _plan(best["release"])
+        yield f"{label}: the cheapest release plan that has 99 % in time: {plan}."
     if content["estimated"]:
         yield "Estimate: prices of localizing are fitted to dry runs of few members."
     speed = "measured now" if content["speeds"] == "measured" else f"those of {content['speeds']}"
     yield f"Seconds of work are {speed}; learning is not in it, nor what the server does, nor evaluation."
+
+
+def _set(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in point.get("set", {}).items())
 
 
 def _plan(release: Mapping[str, Any]) -> str:

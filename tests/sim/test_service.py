@@ -22,7 +22,7 @@ from sim.plan.sizes import Sizes
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
 from sim.scenario.stream import ReleaseSpec
-from sim.service import prices, service, simulation, speeds
+from sim.service import figures, prices, service, simulation, speeds, table
 from sim.service.prices import Counts, Priced
 from sim.service.service import Service
 from sim.service.speeds import Seconds
@@ -362,3 +362,30 @@ def test_a_million_clients_have_the_steps_of_their_tunings(
     many = content["points"][1]["strategies"]["emr"]
     assert many["time_to_forget"]["max"] <= 30 + 2.6
     assert many["workers_needed"] == found["emr"]["workers_needed"] > 10_000
+
+
+def test_a_service_that_nobody_asks_is_told(cache: Path, scenario_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "machine_of", lambda scenario, run: simulation.Machine(SIZES, SECONDS))
+    content = simulation.simulate(str(scenario_file), ["stream.requests=[0, 2]"], None)
+    found = content["strategies"]["average"]
+    assert (found["requests"], found["workers_needed"], found["gradient_steps"]) == (0, None, 0)
+    assert found["time_to_forget"]["median"] is None
+    point = figures.told(content)
+    assert point is not None
+    assert point["set"] == {"stream.requests": 2}
+    assert next(table.lines(content)) == "2 deletions, 0 requests refused, in 2 releases with requests 2."
+    nothing = simulation.simulate(str(scenario_file), ["stream.requests=0"], None)
+    assert figures.told(nothing) is None
+    assert list(table.lines(nothing)) == ["Nobody asks to be forgotten."]
+
+
+def test_the_cheapest_plan_has_the_fewest_steps_in_time() -> None:
+    def plan(name: int, p99: float, steps: float) -> dict[str, Any]:
+        found = {"time_to_forget": {"p99": p99}, "gradient_steps_per_deletion": steps}
+        return {"release": {"every": name}, "strategies": {"x": found}}
+
+    content = {"deadline": 45, "policies": [plan(1, 1, 9), plan(2, 30, 5), plan(3, 20, 5), plan(4, 46, 1)]}
+    best = figures.cheapest(content, "x")
+    assert best is not None
+    assert best["release"] == {"every": 3}
+    assert figures.cheapest({"deadline": 0.5, "policies": content["policies"]}, "x") is None
