@@ -54,7 +54,8 @@ def check_stream(scenario: Scenario, seed: int) -> None:
         raise InputError(f"stream.order.strategy: {spec.order.strategy} is no label of the scenario's strategies")
     everybody = dataset.manifest.clients
     joining, unseen = requests.population(spec, everybody, seed)
-    who = requests.askers_of(Population(clients=everybody, joining=joining, unseen=unseen), dataset.shards)
+    shards = dataset.shards if spec.order.reads_data else ()
+    who = requests.askers_of(Population(clients=everybody, joining=joining, unseen=unseen), shards)
     releasing.check(spec, drawn(spec, who, seed))
 
 

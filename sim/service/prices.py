@@ -34,12 +34,14 @@ class Counts:
     Attributes:
         staying: members afterwards.
         leaving, changed, joining: who is forgotten whole, who loses examples, who joins.
+        away: of those who leave or change, who cannot be reached and is not waited for.
     """
 
     staying: Ints
     leaving: Ints
     changed: Ints
     joining: Ints
+    away: Ints
 
     @property
     def many(self) -> Ints:
@@ -91,7 +93,8 @@ def tunings(rehearsal: Rehearsal, label: str, counts: Counts) -> Ints:
     strategy = rehearsal.strategies[label]
     if not strategy.rule:
         return np.zeros_like(counts.staying)
-    left = (counts.leaving + counts.changed) * strategy.derives
+    left = (counts.leaving + counts.changed - counts.away) * strategy.derives
+    left += np.where(counts.away > 0, counts.staying, 0) * strategy.derives  # all under the rule is rebuilt
     if strategy.rereads:
         return left + np.where(counts.many > 0, counts.staying, 0)
     late = any(part.joins_late for part in strategy.parts)

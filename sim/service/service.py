@@ -71,10 +71,6 @@ def check(scenario: Scenario) -> None:
         raise InputError(
             "stream.order: adaptive asks by scores, and nothing is scored where nothing is trained; play it with unmerge run"
         )
-    if spec.offline.probability or spec.offline.calendar:
-        raise InputError(
-            "stream.offline: unmerge simulate takes every client to be there; leave it out, or play it with run"
-        )
 
 
 def served(scenario: Scenario, stream: Drawn, meant: np.ndarray, release: ReleaseSpec | None = None) -> Service:
@@ -91,14 +87,24 @@ def served(scenario: Scenario, stream: Drawn, meant: np.ndarray, release: Releas
     ends, due = releasing.check(spec, stream)
     number = releasing.published_by(ends, len(stream))
 
+    return Service(stream, meant, number, due, counted(stream, meant, number, len(due), spec.join))
+
+
+def counted(stream: Drawn, meant: np.ndarray, release: Ints, releases: int, joining: int) -> Counts:
+    """Who leaves and joins at each of so many releases.
+
+    Args:
+        release: of every request the number of its release.
+        joining: who joined at first.
+    """
+
     def per_release(which: np.ndarray) -> Ints:
-        return np.bincount(number[meant & which], minlength=len(due)).astype(np.int64)
+        return np.bincount(release[meant & which], minlength=releases).astype(np.int64)
 
     forgets = stream.kind != JOINS
     leaving, changed = per_release(forgets & (stream.rows == 0)), per_release(forgets & (stream.rows > 0))
-    joining = per_release(~forgets)
-    staying = spec.join + np.cumsum(joining - leaving)
-    return Service(stream, meant, number, due, Counts(staying, leaving, changed, joining))
+    joined = per_release(~forgets)
+    return Counts(joining + np.cumsum(joined - leaving), leaving, changed, joined, np.zeros(releases, dtype=np.int64))
 
 
 def carried_out(stream: Drawn, joining: int) -> np.ndarray:
@@ -121,20 +127,21 @@ def carried_out(stream: Drawn, joining: int) -> np.ndarray:
 
 
 def price(
-    scenario: Scenario, rehearsal: Rehearsal, service: Service, release: ReleaseSpec | None, seconds: Seconds
-) -> dict[str, Priced]:
-    """The price of every strategy's releases, by label."""
-    spec = scenario.stream if release is None else scenario.stream.model_copy(update={"release": release})
+    scenario: Scenario, rehearsal: Rehearsal, label: str, service: Service, release: ReleaseSpec | None, seconds: Seconds
+) -> Priced:
+    """The price of a strategy's releases."""
     if not is_small(scenario, service):
-        return {label: prices.priced(rehearsal, label, service.counts, seconds) for label in rehearsal.strategies}
+        return prices.priced(rehearsal, label, service.counts, seconds)
+    spec = scenario.stream if release is None else scenario.stream.model_copy(update={"release": release})
     named = releases_of(scenario.model_copy(update={"stream": spec}), rehearsal.sizes.clients, rehearsal.seed)
-    return {label: prices.by_name(rehearsal, label, named, seconds) for label in rehearsal.strategies}
+    return prices.by_name(rehearsal, label, named, seconds)
 
 
 def is_small(scenario: Scenario, service: Service) -> bool:
     """Whether releases are priced by the names of those who leave; else prices are estimates."""
     few = int(service.counts.staying.sum()) <= NAMED
-    return few and scenario.stream.population is None and bool(service.meant.all())
+    absent = scenario.stream.offline.probability or scenario.stream.offline.calendar
+    return few and not absent and scenario.stream.population is None and bool(service.meant.all())
 
 
 def waited(service: Service, each: Priced, workers: int) -> tuple[Floats, Floats]:

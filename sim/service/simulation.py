@@ -21,7 +21,7 @@ from sim.plan.speeds import calibrate
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
 from sim.scenario.stream import ReleaseSpec
-from sim.service import prices, service, speeds
+from sim.service import absent, prices, service, speeds
 from sim.service.service import Service
 from sim.service.speeds import Seconds
 from sim.stream.clock import DAY, time_to_forget
@@ -149,14 +149,15 @@ def _point(scenario: Scenario, stream: Drawn, machine: Machine, done: Callable[[
     assert spec.join is not None
     meant = service.carried_out(stream, spec.join)
     mine = service.served(scenario, stream, meant)
-    found = service.price(scenario, rehearsal, mine, None, machine.seconds)
+    each_of = absent.by_label(scenario, mine, rehearsal)
+    found = {label: service.price(scenario, rehearsal, label, own, None, machine.seconds) for label, own in each_of.items()}
     _check_deadline(scenario, mine, found)
     done()
     kept = {label: prices.storage(rehearsal, label, spec.join) for label in found}
     deadline = spec.deadline or DEADLINE
-    needed = {label: service.workers_needed(mine, each, deadline) for label, each in found.items()}
+    needed = {label: service.workers_needed(each_of[label], each, deadline) for label, each in found.items()}
     strategies = {
-        label: service.result(scenario, mine, each, kept[label]) | {"workers_needed": needed[label]}
+        label: service.result(scenario, each_of[label], each, kept[label]) | {"workers_needed": needed[label]}
         for label, each in found.items()
     }
     done()
@@ -184,8 +185,9 @@ def _policies(
             done()
             continue
         told = {}
-        for label, each in service.price(scenario, rehearsal, mine, plan, machine.seconds).items():
-            days, _ = service.waited(mine, each, workers)
+        for label, service_of in absent.by_label(scenario, mine, rehearsal).items():
+            each = service.price(scenario, rehearsal, label, service_of, plan, machine.seconds)
+            days, _ = service.waited(service_of, each, workers)
             told[label] = {
                 "time_to_forget": time_to_forget(days, deadline),
                 "gradient_steps_per_deletion": round(float(each.steps.sum()) / max(len(days), 1), 3),

@@ -22,7 +22,7 @@ from sim.plan.sizes import Sizes
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
 from sim.scenario.stream import ReleaseSpec
-from sim.service import figures, prices, service, simulation, speeds, table
+from sim.service import absent, figures, prices, service, simulation, speeds, table
 from sim.service.prices import Counts, Priced
 from sim.service.service import Service
 from sim.service.speeds import Seconds
@@ -68,7 +68,14 @@ def test_refused_is_who_is_not_there_or_there_already(asked: list[tuple[int, int
 
 
 def counts_of(**columns: list[int]) -> Counts:
-    return Counts(*(np.array(columns[name]) for name in ("staying", "leaving", "changed", "joining")))
+    found = [np.array(columns[name]) for name in ("staying", "leaving", "changed", "joining")]
+    return Counts(*found, np.zeros_like(found[0]))
+
+
+def priced(scenario: Scenario, rehearsal: Rehearsal, mine: Service) -> dict[str, Priced]:
+    """The price of every strategy."""
+    services = absent.by_label(scenario, mine, rehearsal)
+    return {label: service.price(scenario, rehearsal, label, own, None, SECONDS) for label, own in services.items()}
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
@@ -79,7 +86,7 @@ def test_small_services_are_priced_as_the_plan_prices_runs(cache: Path, every: i
     drawn = service.stream_of(scenario, 7)
     mine = service.served(scenario, drawn, service.carried_out(drawn, 6))
     releases = work.releases_of(scenario, rehearsal.sizes.clients, 7)
-    for label, found in service.price(scenario, rehearsal, mine, None, SECONDS).items():
+    for label, found in priced(scenario, rehearsal, mine).items():
         both = work.forgetting(rehearsal, label, releases) + work.joining(rehearsal, label, releases)
         steps = work.steps_of(rehearsal.strategies[label].rule, scenario.tuning)
         assert found.steps.sum() == both.gradient_steps(steps), label
@@ -183,7 +190,7 @@ def test_a_played_run_has_the_times_of_the_simulation(cache: Path, tmp_path: Pat
     drawn = service.stream_of(scenario, 7)
     mine = service.served(scenario, drawn, service.carried_out(drawn, 8))
     assert service.is_small(scenario, mine) is not refused
-    found = service.price(scenario, rehearsed(scenario), mine, None, SECONDS)
+    found = priced(scenario, rehearsed(scenario), mine)
     for label, each in found.items():
         out, whole = each.lengths(2)
         starts, published = in_turn(mine.due, whole / DAY)
@@ -319,7 +326,6 @@ def test_speeds_of_a_finished_run(cache: Path, scenario_file: Path, tmp_path: Pa
     ("overrides", "said"),
     [
         (["stream.order=adaptive"], "stream.order: adaptive asks by scores"),
-        (["stream.offline.probability=0.5"], "stream.offline: unmerge simulate takes every client to be there"),
         (["stream.release={calendar: [20]}"], "calendar: ends on day 20"),
         (["stream.arrivals={name: poisson, per_year: 900}", "stream.requests=null"], "but only 8 clients can ask"),
         (
@@ -389,3 +395,34 @@ def test_the_cheapest_plan_has_the_fewest_steps_in_time() -> None:
     assert best is not None
     assert best["release"] == {"every": 3}
     assert figures.cheapest({"deadline": 0.5, "policies": content["policies"]}, "x") is None
+
+
+@pytest.mark.parametrize("policy", ["wait", "rebuild"])
+def test_who_cannot_be_reached_waits_as_in_a_played_run(cache: Path, tmp_path: Path, policy: str) -> None:
+    """u1 comes back before the last release, u3 after it; who erases waits for nobody."""
+    (tmp_path / "asked.csv").write_text("time,client\n1,u0\n2,u1\n3,u2\n4,u3\n5,u4\n6,u5\n", encoding="utf-8")
+    arrivals = {"name": "trace", "source": str(tmp_path / "asked.csv")}
+    calendar = {"u1": [[1.5, 5.5]], "u3": [[3, 7.5]]}
+    stream = {
+        "arrivals": arrivals, "release": {"every": 2}, "days": 10, "offline": {"calendar": calendar, "policy": policy},
+    }  # fmt: skip
+    strategies = ["mask_only", {"average": {"alpha": 1.0}}]
+    scenario = tiny(strategies=strategies, stream=stream, workers={"kind": "inline", "cohort": 1, "count": 1}, audit=[])
+    run = run_scenario(scenario, tmp_path / "run", slow)
+    drawn = service.stream_of(scenario, 7)
+    mine = service.served(scenario, drawn, service.carried_out(drawn, 8))
+    rehearsal = rehearsed(scenario)
+    told = records_of(run, "release")
+    days = [2.0, 4.0, 6.0, 8.0] if policy == "wait" else [2.0, 4.0, 6.0]
+    assert [line["day"] for line in told] == days
+    services = absent.by_label(scenario, mine, rehearsal)
+    assert services["average"].due.tolist() == days
+    assert services["mask_only"].due.tolist() == [2.0, 4.0, 6.0]
+    found = priced(scenario, rehearsal, mine)
+    _, lengths = found["average"].lengths(1)
+    _, published = in_turn(services["average"].due, lengths / DAY)
+    assert np.abs(published - [line["times"]["average"]["published"] for line in told]).max() * DAY < 1
+    summed = json.loads((run / "summary.json").read_text())["strategies"]["average"]
+    assert found["average"].steps.sum() == summed["gradient_steps"]["forget"]
+    waited, _ = service.waited(services["average"], found["average"], 1)
+    assert waited.max() == pytest.approx(summed["time_to_forget"]["max"], abs=1 / DAY)
