@@ -31,6 +31,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_sums.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_merging
 	$(BIN)/python -m tests.benchmarks.bench_compare
+	$(BIN)/python -m tests.benchmarks.bench_simulate
 
 # Hours: every setting of docs/what_merging_adds.md and the table of docs/strategies.md. DATA is a folder of real data, if any.
 study: .venv/.installed-dev

@@ -39,6 +39,14 @@ Sets = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, as in --set data.clients=10."),
 ]
+Grids = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key; with a list of values simulate each, as in --set workers.count=[1,2,4].",
+    ),
+]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 ScenarioFile = Annotated[
     str, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
@@ -126,6 +134,29 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
     for line in lines:
         console.print(line, highlight=False, markup=False)
     refuse(need)
+
+
+@app.command()
+def simulate(
+    scenario: ScenarioFile,
+    overrides: Grids = [],  # noqa: B006
+    speeds: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A finished run whose ledger says how fast work is; else a few steps.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME-simulation.")] = None,
+) -> None:
+    """Simulate the deletion service in time: queue, releases, deadlines. Nothing is trained."""
+    from sim.service.simulation import folder_of, simulate, write
+    from sim.service.table import lines, table
+    from sim.terminal import console
+
+    folder = folder_of(scenario, overrides, out)
+    content = simulate(scenario, overrides, speeds)
+    path = write(content, folder)
+    console.print(table(content))
+    for line in lines(content):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Simulation: {path}", soft_wrap=True)
 
 
 @app.command()

@@ -30,6 +30,10 @@ class Work:
     def __sub__(self, other: "Work") -> "Work":
         return Work(**{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(Work)})
 
+    def largest(self, other: "Work") -> "Work":
+        """Of each kind the larger of both."""
+        return Work(**{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(Work)})
+
     def gradient_steps(self, steps: int) -> int:
         """Of all of it, with so many steps of a tuning."""
         return self.tunings * steps + self.mask_steps + self.pooled_steps

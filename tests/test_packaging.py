@@ -24,7 +24,13 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
     )
     (wheel,) = (tmp_path / "dist").glob("unmerge-*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"scenarios/quickstart.yaml", "scenarios/helpdesk.jsonl", "sim/report/page.py", "clients/app.py"} <= names
+    assert {
+        "scenarios/quickstart.yaml",
+        "scenarios/studies/folds.yaml",
+        "scenarios/helpdesk.jsonl",
+        "sim/report/page.py",
+        "clients/app.py",
+    } <= names
     assert not [name for name in names if name.startswith("tests")]
 
     venv.create(tmp_path / "venv", with_pip=False)

@@ -13,6 +13,8 @@ from clients.errors import InputError
 from sim.report.figures import spaced
 from sim.report.notes import notes
 from sim.report.report import table, write_report
+from sim.report.times import compressed
+from sim.report.waiting import backlog
 from sim.terminal import human_bytes
 
 # label: strategy, deletion rule, held-in before and after, held-out after, steps to learn and forget, storage, verdict
@@ -295,3 +297,45 @@ def test_labels_keep_their_distance_and_order() -> None:
     assert 0 <= ordered[0] <= ordered[-1] <= 100
     assert spaced([1, 1, 1], 10, 0, 10) == pytest.approx([10, 5, 0])
     assert spaced([], 10, 0, 10) == []
+
+
+# -- time to forget -----------------------------------------------------------------------------------------------------
+
+
+def test_the_backlog_over_time_by_hand() -> None:
+    days, steps = backlog([1.0, 2.0, 2.0], [2.0, 5.0, 5.0])
+    assert (days, steps) == ([0.0, 1.0, 2.0, 5.0], [0.0, 1.0, 2.0, 0.0])
+
+
+def test_compressed_time_is_said() -> None:
+    assert "250 days that it is 2,976 times the 84 deletions per million" in compressed(2976.2, 250)
+    assert compressed(1.2, 365) == compressed(None, 365) == compressed(9.0, None) == ""
+
+
+def timed(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a run that tells times."""
+    time = {"median": 12.5, "p95": 30.0, "p99": 31.0, "max": 31.0, "late_share": 0.25}
+    for result in summary["strategies"].values():
+        result |= {"time_to_forget": time, "backlog": {"most": 3, "mean": 1.5}, "utilisation": 0.01}
+    for points in summary["curve"].values():
+        for number, point in enumerate(points):
+            point["day"] = 100.0 * number
+    times = {"arrival": [1.0, 2.0, 60.0], "published": {label: [14.0, 33.0, 71.0] for label in summary["strategies"]}}
+    return summary | {"times": times, "days": 365.0, "deadline": 30.0, "compressed": 2976.2, "refused": 0}
+
+
+def test_the_page_tells_the_time_to_forget(tmp_path: Path) -> None:
+    summary = timed(summary_of())
+    page = write_report(run_folder(tmp_path / "timed", summary)).read_text(encoding="utf-8")
+    assert "<h2>Time to forget</h2>" in page
+    assert "it is 2,976 times" in page
+    for label in summary["strategies"]:
+        assert f">{label}</text>" in page
+    assert '<td class="number">12.5</td>' in page  # the median
+    assert '<td class="number">25 %</td>' in page  # late
+    assert '<td class="number">1.5 / 3</td>' in page  # waiting
+    for name in ("waiting", "backlog", "over_time"):
+        assert (tmp_path / "timed" / "figures" / f"{name}.svg").stat().st_size > 1000
+    plain = write_report(run_folder(tmp_path / "plain", summary_of())).read_text(encoding="utf-8")
+    assert "Time to forget" not in plain
+    assert not (tmp_path / "plain" / "figures" / "waiting.svg").exists()

@@ -108,7 +108,8 @@ def price_of_tuning_again(system: System, label: str) -> Cost:
         assert kept.rule is not None
         down = job_bytes(tune_job((client,), kept.rule, wants), {})
         up = np.dtype(np.float32).itemsize * kept.size + len(json.dumps(member | {"seconds": 0.0}))
-        cost = cost.beside(Cost(member["steps"], member["steps"], 1, 0, member["seconds"], down, up))
+        steps, seconds = member["steps"], member["seconds"]
+        cost = cost.beside(Cost(steps, steps, 1, 0, seconds, down, up, ((seconds,),)))
     return cost
 
 

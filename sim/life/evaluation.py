@@ -91,7 +91,7 @@ def point(rows: list[dict[str, Any]], record: Record) -> dict[str, Any]:
             "gradient_steps": sum(later),
             "storage_bytes": storage,
         }
-    about = {key: record[key] for key in ("events", "deleted", "retrain_steps")}
+    about = {key: record[key] for key in ("day", "events", "deleted", "retrain_steps")}
     return about | {"gone": len(record["gone"]), "strategies": strategies}
 
 

@@ -22,7 +22,7 @@ from sim.life.replies import Remembering, Replies
 from sim.life.system import System, as_json, build
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
-from sim.stream.requests import JOIN, Request
+from sim.stream.requests import JOIN, Batch, Request, batches
 from sim.terminal import errors, say
 from sim.workers.workers import Workers
 
@@ -44,7 +44,7 @@ class Life:
     ledger: Ledger
     record: Record
     rows: list[dict[str, Any]]
-    batches: list[list[Request]]
+    batches: list[Batch]
     commands: Sequence[Request] = ()
     released: Costs = field(default_factory=dict)
     _replies: Replies = field(init=False)
@@ -124,10 +124,12 @@ def open_life(
     journal = Journal(run / "state" / str(seed), ledger, seed)
     if not journal.has(PROGRESS):
         return _begin(journal, scenario, seed, ledger, commands)
-    record: Record = {"failed": {}} | records.read(journal, PROGRESS)  # runs of before have no such entry
+    record: Record = records.BEFORE | records.read(journal, PROGRESS)
     population = Population.model_validate(records.read(journal, POPULATION))
-    batches = stream.releases(stream.draw(scenario.stream, population, seed), scenario.stream.release.every)
-    coming = [request for batch in batches[record["played"] :] for request in batch] + list(commands[record["commands"] :])
+    told = record["asked"]
+    asked = stream.draw(scenario.stream, population, seed) if told is None else [Request(*each) for each in told]
+    coming = [r for batch in batches(scenario.stream, asked)[record["played"] :] for r in batch.requests]
+    coming += commands[record["commands"] :]
     back = {*record["forgotten"], *(request.client for request in coming if request.kind == JOIN)}
     known, refs = _known(scenario, seed, population, back)
     system = build(scenario, seed, journal, known, load=True)
@@ -135,17 +137,18 @@ def open_life(
     system.refs.update(refs)
     if checked:
         records.check(journal, system, record, ledger)
-    return Life(system, journal, ledger, record, records.read_rows(journal), batches, commands)
+    return Life(system, journal, ledger, record, records.read_rows(journal), batches(scenario.stream, asked), commands)
 
 
 def _begin(journal: Journal, scenario: Scenario, seed: int, ledger: Ledger, commands: Sequence[Request]) -> Life:
     population = first_population(scenario, seed)
     system = build(scenario, seed, journal, population)
-    batches = stream.releases(stream.draw(scenario.stream, population, seed), scenario.stream.release.every)
+    asked = stream.draw(scenario.stream, population, seed, HERE.dataset(scenario.data, seed).shards)
     told = open_site(system.settings).told
     for line in told:
         say(line)
-    life = Life(system, journal, ledger, records.new(system, told), [], batches, commands)
+    record = records.new(system, told, asked)
+    life = Life(system, journal, ledger, record, [], batches(scenario.stream, asked), commands)
     system.save()
     life.tell("population", clients=len(population.clients), digest=population.digest)
     life.commit()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sim.life import evaluation, record
+from sim.life.choosing import chosen
 from sim.life.cost import Cost
 from sim.life.learning import Listener, every, learn, localize, published
 from sim.life.life import Life
@@ -37,7 +38,7 @@ def is_learning(life: Life) -> bool:
 
 def play(life: Life, workers: Workers) -> None:
     """Carry out everything that is owed: the rest of learning, the stream, evaluations, and what was asked by command."""
-    left = sum(map(len, life.batches[life.record["played"] :]))
+    left = sum(len(batch.requests) for batch in life.batches[life.record["played"] :])
     with phase("requests", left) if left else phase("what is owed") as done:
         while (step := owed(life)) is not None:
             before = life.record["events"]
@@ -102,16 +103,15 @@ def next_release(life: Life, workers: Workers) -> None:
     mine = life.record
     batch = life.batches[mine["played"]]
     mine["played"] += 1
-    told = mine["events"] + len(batch) in (life.system.scenario.stream.evaluate_after or ())
-    day = max(request.day for request in batch)
-    carry_out(life, batch, day, workers, evaluated=told, last=mine["played"] == len(life.batches))
+    requests = chosen(life, batch.requests)
+    carry_out(life, requests, batch.day, workers, evaluated=batch.evaluated, last=mine["played"] == len(life.batches))
 
 
 def late_release(life: Life, workers: Workers) -> None:
     """After the stream, on the first day on which one of those who are waited for can be reached."""
     spec, mine = life.system.scenario.stream, life.record
     clients = [waiting["request"]["client"] for waiting in mine["waiting"]]
-    told = mine["events"] > spec.events or mine["events"] in (spec.evaluate_after or ())
+    told = mine["events"] > sum(len(batch.requests) for batch in life.batches) or life.batches[-1].evaluated
     day = next_day(spec.offline, clients, mine["day"], life.system.seed)
     carry_out(life, [], day, workers, evaluated=told, last=True)
 

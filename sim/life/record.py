@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -13,27 +12,35 @@ from clients.errors import InputError
 from sim.life.cost import Cost
 from sim.life.ledger import Ledger
 from sim.life.system import System
+from sim.stream.requests import Request
 from strategies.state.store import Store
 
 PROGRESS, POPULATION, ROWS = "progress.json", "population.json", "metrics.parquet"
 
 Record = dict[str, Any]
 PHASES = ("learn", "forget", "join")
+BEFORE: Record = {"failed": {}, "refused": 0, "clock": {}, "released": [], "asked": None}
+"""What is not in the records of older runs."""
 
 
-def new(system: System, told: Sequence[str]) -> Record:
+def new(system: System, told: Sequence[str], asked: Sequence[Request] = ()) -> Record:
     """The record of a seed that has just begun.
 
     ``joined`` are all who ever joined, ``forgotten`` those who left and did not come back, ``missing`` who could not be
     tuned, by client and rule the error; ``failed`` says by label why a strategy's numbers were not finite, the first time;
     ``gone`` are those whose data were not there at the last evaluation; ``waiting`` are requests of clients who cannot be
     reached. ``played``: releases of the stream, ``commands``: requests by command; ``events``, ``deleted`` and ``joins``:
-    requests, deletions carried out, and later joins. ``owes`` is what has to follow before the next event, ``proved`` the
-    audits that were made of the state as it stands.
+    requests, deletions carried out, and later joins; ``refused``: requests that were not. ``clock``: by label the day on
+    which the last release was published; ``released``: of every release its day, the days on which its deletions were asked
+    for, and by label those of start, done and published. ``owes`` is what has to follow before the next event, ``proved``
+    the audits that were made of the state as it stands.
 
     Args:
         told: lines for the user on how the model takes the data.
+        asked: the stream. It is kept where it cannot be drawn again once data are gone, or a trace is.
     """
+    spec = system.scenario.stream
+    read = spec.order.reads_data or spec.arrivals.name == "trace"
     nothing = {label: facts(Cost()) for label in system.strategies}
     return {
         "seed": system.seed,
@@ -50,12 +57,16 @@ def new(system: System, told: Sequence[str]) -> Record:
         "failed": {},
         "gone": [],
         "waiting": [],
+        "asked": [[each.client, each.day, each.kind, each.rows] for each in asked] if read else None,
         "day": 0.0,
         "played": 0,
         "commands": 0,
         "events": 0,
         "deleted": 0,
         "joins": 0,
+        "refused": 0,
+        "clock": {},
+        "released": [],
         "owes": [],
         "proved": [],
         **{phase: dict(nothing) for phase in PHASES},
@@ -71,7 +82,7 @@ def new(system: System, told: Sequence[str]) -> Record:
 
 def facts(cost: Cost) -> dict[str, Any]:
     """A cost as a record holds it: nothing is rounded, since more is added to it."""
-    return asdict(cost)
+    return cost.counted
 
 
 def state(system: System) -> Record:

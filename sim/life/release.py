@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sim.life import deletion, record
 from sim.life.cost import Cost
 from sim.life.deletion import price_of_tuning_again
@@ -19,12 +21,15 @@ from sim.life.learning import Costs, Listener, localize, published
 from sim.life.life import Life
 from sim.life.requesting import refusal, whole
 from sim.life.system import Rule
+from sim.stream.clock import DAY, in_turn, makespan
 from sim.stream.requests import FORGET, JOIN, Request, is_offline
 from sim.workers.workers import Workers
 from strategies.state.kept import left_of
 
 NO_RULE = "nothing"
 """How the ledger calls what is kept for strategies that ask for no vectors."""
+CLOCK_DIGITS = 9
+"""Of days on the clock: the last one is a tenth of a millisecond."""
 
 
 @dataclass
@@ -55,6 +60,7 @@ def carry_out(life: Life, batch: Sequence[Request], day: float, workers: Workers
     for label, strategy in system.strategies.items():
         if strategy.rule in carried.changed and strategy.rereads:
             _add(carried.costs, label, price_of_tuning_again(system, label))
+    taken_out = {label: carried.costs[label].then(carried.joined[label]) for label in carried.costs}
     forgets = any(request.kind == FORGET for request in carried.done)
     for label, cost in localize(system, workers).items():
         _add(carried.costs if forgets else carried.joined, label, cost)
@@ -62,14 +68,16 @@ def carry_out(life: Life, batch: Sequence[Request], day: float, workers: Workers
     for name in [name for name in system.refs if name not in system.population.examples]:
         del system.refs[name]  # what has left: only those who edit a model asked for it
     system.save()
-    _record(life, batch, day, carried)
-    life.record["owes"] = ["evaluation"] if evaluated and not (last and life.record["waiting"]) else []
     together = {label: cost.then(carried.joined[label]) for label, cost in carried.costs.items()}
+    times = _times(life, day, taken_out, together)
+    _record(life, batch, day, carried, times)
+    life.record["owes"] = ["evaluation"] if evaluated and not (last and life.record["waiting"]) else []
     life.tell(
         "release",
         day=day,
         clients=[request.client for request in carried.done],
         days_to_forget=[round(day - request.day, 3) for request in carried.done if request.kind == FORGET],
+        times=times,
         wall_seconds=round(time.perf_counter() - started, 3),
         strategies=published(system, together),
     )
@@ -88,6 +96,7 @@ def _groups(life: Life, batch: Sequence[Request]) -> Iterator[list[Request]]:
         life.tell("request", client=asked.client, kind=asked.kind, day=asked.day, examples=_count(asked))
         if (reason := refusal(life, asked)) is not None:
             life.tell("refused", client=asked.client, kind=asked.kind, reason=reason)
+            life.record["refused"] += 1
             continue
         request = whole(life, asked)
         if group and _kind(request) != _kind(group[0]):
@@ -238,8 +247,31 @@ def listener(life: Life) -> Listener:
 # -- the record -----------------------------------------------------------------------------------------------------------
 
 
-def _record(life: Life, batch: Sequence[Request], day: float, carried: Carried) -> None:
+def _times(life: Life, day: float, taken_out: Costs, together: Costs) -> dict[str, dict[str, float]]:
+    """By label the days on which work on a release starts, everybody is taken out or in, and the models are published.
+
+    Service is the measured seconds of its jobs on ``workers.count`` workers; a release waits for the one before.
+    """
+    workers, found = life.system.scenario.workers.count, {}
+    for label, cost in together.items():
+        lengths = [makespan(each.stages, workers) / DAY for each in (taken_out[label], cost)]
+        (start,), (published,) = in_turn(np.array([day]), np.array(lengths[1:]), life.record["clock"].get(label, 0.0))
+        found[label] = {
+            "start": round(float(start), CLOCK_DIGITS),
+            "done": round(float(start) + lengths[0], CLOCK_DIGITS),
+            "published": round(float(published), CLOCK_DIGITS),
+        }
+    return found
+
+
+def _record(
+    life: Life, batch: Sequence[Request], day: float, carried: Carried, times: Mapping[str, Mapping[str, float]]
+) -> None:
     mine, system = life.record, life.system
+    arrivals = [request.day for request in carried.done if request.kind == FORGET]
+    told = {label: [each[key] for key in ("start", "done", "published")] for label, each in times.items()}
+    mine["released"].append({"day": day, "arrivals": arrivals, "times": told})
+    mine["clock"] = {label: each["published"] for label, each in times.items()}
     life.cost("forget", carried.costs)
     life.cost("join", carried.joined)
     mine["events"] += len(batch)

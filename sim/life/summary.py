@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clients.exact import determinism, digest
+from sim.life import times
 from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
 from sim.life.record import PHASES, ROWS, Record
@@ -16,7 +17,7 @@ from strategies.state.kept import chooses
 
 ACCURACIES = (
     "held_in_before", "held_in_after", "held_out_before", "held_out_after", "forgotten_before", "forgotten_after",
-    "unseen_before", "unseen_after", "other_half_before", "other_half_after",
+    "unseen_before", "unseen_after", "other_half_before", "other_half_after", "stayed_before",
 )  # fmt: skip
 
 
@@ -39,6 +40,11 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
         "sides": first["sides"],
         "requests": first["deleted"],
         "joins": first["joins"],
+        "refused": first["refused"],
+        "days": scenario.stream.days,
+        "deadline": scenario.stream.deadline,
+        "compressed": times.compressed(scenario, records),
+        "times": times.over_time(records),
         "missing": {str(record["seed"]): record["missing"] for record in records if record["missing"]},
         "allow_missing": scenario.workers.allow_missing,
         "gone": max(len(record["gone"]) for record in records),
@@ -101,6 +107,7 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
         "client_tunings": total("client_tunings"),
         "client_tunings_forget": cost("client_tunings", "forget"),
         "seconds": {phase: cost("seconds", phase) for phase in PHASES},
+        **times.of_strategy(system.scenario, records, label),
         "bytes_up": total("bytes_up"),
         "bytes_down": total("bytes_down"),
         "storage_before": _whole_mean(record["curve"][0]["strategies"][label]["storage_bytes"] for record in records),
@@ -115,13 +122,15 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
 def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[str, float | None]:
     """Before and after, by split; ``forgotten_before`` is of those who are forgotten by the end.
 
-    ``other_half`` is of the members on whose data nothing is chosen, where that is half of them.
+    ``stayed_before`` is of those who are members at the end: beside ``held_in_after`` it tells what the others' deletions
+    cost them. ``other_half`` is of the members on whose data nothing is chosen, where that is half of them.
     """
     before, after = (record["curve"][index]["strategies"][label] for index in (0, -1))
     forgotten = set(record["forgotten"])
     mine = [row for row in rows if (row["strategy"], row["seed"]) == (label, record["seed"])]
     first = [row for row in mine if row["events"] == 0]
     last = [row for row in mine if row["events"] == record["curve"][-1]["events"]]
+    stayed = {row["client"] for row in last if row["split"] == "held_in"}
     other = [_other_half(some, record) for some in (first, last)]
     return {
         "held_in_before": before["held_in"],
@@ -134,6 +143,7 @@ def _accuracies(rows: list[dict[str, Any]], record: Record, label: str) -> dict[
         "unseen_after": after["unseen"],
         "other_half_before": mean(other[0]),
         "other_half_after": mean(other[1]),
+        "stayed_before": mean([row for row in first if row["client"] in stayed]),
     }
 
 
@@ -149,7 +159,8 @@ def _curve(records: list[Record], label: str) -> list[dict[str, Any]]:
         mine = [p["strategies"][label] for p in points]
         accuracies = {key: _over([m[key] for m in mine], statistics.fmean) for key in ("held_in", "held_out", "forgotten")}
         counts = {key: _whole_mean(m[key] for m in mine) for key in ("gradient_steps", "storage_bytes")}
-        curve.append({key: points[0][key] for key in ("events", "deleted")} | accuracies | counts)
+        when = {key: points[0].get(key) for key in ("day", "events", "deleted")}  # runs of before have no day there
+        curve.append(when | accuracies | counts)
     return curve
 
 

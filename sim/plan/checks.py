@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from clients.data.population import Population
 from clients.errors import InputError
 from clients.work.pooled import try_linear
 from clients.work.site import HERE, open_site
@@ -11,6 +12,8 @@ from sim.plan.needs import need_of, refuse
 from sim.plan.rehearsal import rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.scenario.model import Scenario
+from sim.stream import releasing, requests
+from sim.stream.drawing import drawn
 from sim.terminal import phase, say
 from sim.workers.opening import check_temporary
 
@@ -27,6 +30,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
     for line in dataset.told:
         say(line)
     gap.check(dataset.manifest, scenario)
+    check_stream(scenario, seed)
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(seed))
     check_model(scenario, site)
@@ -38,10 +42,29 @@ def prepare(scenario: Scenario, seed: int) -> None:
                 raise InputError(f"strategies: {label} does not go with the model; {error}") from error
 
 
+def check_stream(scenario: Scenario, seed: int) -> None:
+    """That the stream can be played: it is drawn, and its releases are found.
+
+    Raises:
+        InputError: it asks for clients that are not there, its release calendar ends too early, no deadline can be met.
+    """
+    spec, dataset = scenario.stream, HERE.dataset(scenario.data, seed)
+    if spec.population is not None:
+        raise InputError("stream.population: only unmerge simulate imagines clients; a run has those of data.clients")
+    if spec.order.strategy not in (None, *(each.label for each in scenario.strategies)):
+        raise InputError(f"stream.order.strategy: {spec.order.strategy} is no label of the scenario's strategies")
+    everybody = dataset.manifest.clients
+    joining, unseen = requests.population(spec, everybody, seed)
+    shards = dataset.shards if spec.order.reads_data else ()
+    who = requests.askers_of(Population(clients=everybody, joining=joining, unseen=unseen), shards)
+    releasing.check(spec, drawn(spec, who, seed))
+
+
 def check_machine(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
     check_temporary(scenario.workers)
     check_data(scenario, scenario.seeds[0])
+    check_stream(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(scenario.seeds[0]))
     check_model(scenario, site)

@@ -4,6 +4,7 @@ FLOPs are 6·N for each token that is trained on and 2·N for each that is score
 are client work divided by the number of workers: what the server does meanwhile, and starting workers, are not in them.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from sim.plan.speeds import Speeds, calibrate
 from sim.plan.work import steps_of
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind
+from sim.stream.requests import FORGET, JOIN
 from sim.terminal import human_bytes, phase
 from strategies.strategy import Strategy
 from strategies.work import Work
@@ -143,11 +145,10 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
 
 def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row], width: int) -> Table:
     """A row per strategy."""
-    stream = scenario.stream
-    releases = len(work.releases_of(scenario, sizes.clients, scenario.seeds[0]))
-    events = f"{stream.requests} deletions" + (
-        f" and {stream.joins + stream.returns} joins" * bool(stream.joins + stream.returns)
-    )
+    batches = work.batches_of(scenario, scenario.seeds[0])
+    kinds = Counter(request.kind for batch in batches for request in batch.requests)
+    events = f"{kinds[FORGET]} deletions" + f" and {kinds[JOIN]} joins" * bool(kinds[JOIN])
+    releases = len(batches)
     title = f"{scenario.name}: {len(sizes.clients)} clients, {events} in {releases} releases, "
     title += f"{sizes.tunable:,} of {sizes.parameters:,} parameters tuned"
     made = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -221,7 +222,8 @@ def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[s
         "memory": human_bytes(row.memory),
     }
     steps = row.steps
-    requests = max(scenario.stream.requests or 0, 1)
+    batches = work.batches_of(scenario, scenario.seeds[0])
+    requests = max(sum(request.kind == FORGET for batch in batches for request in batch.requests), 1)
     times = [
         seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / at_once(kind, scenario)
         for each, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))

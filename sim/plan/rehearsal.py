@@ -43,6 +43,7 @@ class Outcome:
 
     Attributes:
         work: what it asked of clients.
+        longest: what cannot be divided among workers: of each stage the largest job.
         pools: the trainings from θ0 on all members among it, each with its work: strategies share them.
         masks, vectors: how many files of its own the strategy has afterwards that hold a mask or a vector of d entries.
         other: bytes of its other files.
@@ -52,6 +53,7 @@ class Outcome:
     """
 
     work: Work
+    longest: Work
     pools: Mapping[str, Work]
     masks: int
     vectors: int
@@ -117,15 +119,18 @@ class Counting:
     """Workers who count what they are asked, and answer constants."""
 
     def __init__(self, kept: Kept) -> None:
-        self.kept, self.work, self.most_vectors = kept, Work(), 0
+        self.kept, self.work, self.longest, self.most_vectors = kept, Work(), Work(), 0
         self.pools: dict[str, Work] = {}
 
     def run(self, jobs: Iterable[Job], shared: Mapping[str, np.ndarray] = {}) -> Iterator[tuple[int, Reply]]:
         """See ``Workers.run``."""
         self.most_vectors = max(self.most_vectors, len(shared))
+        before = largest = Work()
         for index, job in enumerate(jobs):
             work, facts, arrays = self._answer(job)
             self.work += work
+            before, largest = largest, largest.largest(work)
+            self.longest += largest - before
             if (key := training_key(self.kept, job)) is not None:
                 self.pools[key] = work
             yield index, Reply(job.clients, facts, arrays)
@@ -163,6 +168,7 @@ def _localized(strategy: Strategy[Any], kept: Kept, members: Members) -> Outcome
     scaled = masks * kept.layout.mask_bytes + vectors * kept.layout.vector_bytes
     return Outcome(
         work=workers.work,
+        longest=workers.longest,
         pools=workers.pools,
         masks=masks,
         vectors=vectors,

@@ -18,10 +18,12 @@ from sim.life.asking import MOST_TRAININGS
 from sim.life.system import Rule
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.sizes import Members
+from sim.scenario.arrivals import OrderSpec
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
 from strategies.work import Work
 
+ADAPTIVE = "adaptive"
 REHEARSED = 20_000
 """Members in all dry runs of a stream: of a longer one some releases are rehearsed, the others interpolated."""
 
@@ -55,13 +57,23 @@ class Release:
 def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release]:
     """The releases of a stream, in order."""
     found, staying = [], clients
-    everybody = HERE.dataset(scenario.data, seed).manifest.clients
-    joining, unseen = stream.population(scenario.stream, everybody, seed)
-    who = Population(clients=everybody, joining=joining, unseen=unseen)
-    for batch in stream.releases(stream.draw(scenario.stream, who, seed), scenario.stream.release.every):
-        found.append(_release(batch, staying))
+    for batch in batches_of(scenario, seed):
+        found.append(_release(batch.requests, staying))
         staying = found[-1].staying
     return found
+
+
+def batches_of(scenario: Scenario, seed: int) -> list[stream.Batch]:
+    """The requests of a stream by release. Whom an adaptive asker will choose is not known: others are drawn for them."""
+    dataset, spec = HERE.dataset(scenario.data, seed), scenario.stream
+    everybody = dataset.manifest.clients
+    joining, unseen = stream.population(spec, everybody, seed)
+    who = Population(clients=everybody, joining=joining, unseen=unseen)
+    asked = stream.draw(spec, who, seed, dataset.shards)
+    if spec.order.name == ADAPTIVE:
+        others = iter(stream.draw(spec.model_copy(update={"order": OrderSpec()}), who, seed))
+        asked = [request if request.client else replace(request, client=next(others).client) for request in asked]
+    return stream.batches(spec, asked)
 
 
 def _release(batch: Sequence[stream.Request], there: Members) -> Release:
@@ -194,11 +206,10 @@ def of_run(rehearsal: Rehearsal, everybody: Members) -> tuple[Work, dict[Rule, i
     done += together(rehearsal, (), everybody)
     done += over(releases, lambda release: together(rehearsal, release.unchanged, release.staying), formula=False)
     done += sum((together(rehearsal, (), audit.staying) for audit in audits), Work())
-    batches = [scenario.stream.release.every] * len(releases)
-    asked = [min(count, scenario.stream.events) for count in itertools.accumulate(batches)]
-    told = scenario.stream.evaluate_after or ()
-    published = [r.staying for r, count in zip(releases, asked, strict=True) if count in told]
-    scored = len(everybody) + scenario.stream.unseen + scenario.stream.joins  # newcomers counted from the start
+    batches = batches_of(scenario, rehearsal.seed)
+    published = [release.staying for release, batch in zip(releases, batches, strict=True) if batch.evaluated]
+    new = {request.client for batch in batches for request in batch.requests if request.kind == stream.JOIN} - {*everybody}
+    scored = len(everybody) + scenario.stream.unseen + len(new)  # newcomers counted from the start
     for label in strategies:
         models = [_models(rehearsal, label, everybody, members) for members in (everybody, *published)]
         done += Work(evaluations=scored * sum(models))

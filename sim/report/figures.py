@@ -113,12 +113,12 @@ def draw(
             "cost": cost_figure(series, retrain),
             "storage": storage_figure(series, metric),
         }
-        return {name: _write(figure, folder / name, name) for name, figure in figures.items()}
+        return {name: written(figure, folder / name, name) for name, figure in figures.items()}
 
 
 def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
     """Accuracy against number deleted: held-in on the left, held-out on the right, on one scale."""
-    figure, (left, right) = _panels(2, [s.label for s in series])
+    figure, (left, right) = panels(2, [s.label for s in series])
     right.sharey(left)
     for axes, title, curves in (
         (left, "Held-in: mean over current clients", [s.held_in for s in series]),
@@ -126,46 +126,47 @@ def accuracy_figure(series: Sequence[Series], metric: str) -> Figure:
     ):
         _lines(axes, series, curves)
         axes.set(title=title, xlabel="clients deleted")
-    left.set_ylabel(f"mean {_shown(metric)}")
+    left.set_ylabel(f"mean {shown(metric)}")
     for axes, curves in ((left, [s.held_in for s in series]), (right, [s.held_out for s in series])):
-        _label_ends(
-            axes, [(s.label, s.deleted, curve, _look(i, s)) for i, (s, curve) in enumerate(zip(series, curves, strict=True))]
+        label_ends(
+            axes,
+            [(s.label, s.deleted, curve, look_of(i, s)) for i, (s, curve) in enumerate(zip(series, curves, strict=True))],
         )
     return figure
 
 
 def cost_figure(series: Sequence[Series], retrain: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     """Cumulative gradient steps against number deleted, beside training again from scratch."""
-    figure, (axes,) = _panels(1, [*(s.label for s in series), *retrain])
+    figure, (axes,) = panels(1, [*(s.label for s in series), *retrain])
     dashed = {"color": INK, "linestyle": "--", "marker": ""}
-    ends = [(s.label, s.deleted, s.steps, _look(i, s)) for i, s in enumerate(series)]
+    ends = [(s.label, s.deleted, s.steps, look_of(i, s)) for i, s in enumerate(series)]
     ends += [(name, [x for x, _ in line], [y for _, y in line], dashed) for name, line in retrain.items()]
     _lines(axes, series, [s.steps for s in series])
     for line in retrain.values():
         axes.plot([x for x, _ in line], [y for _, y in line], color=INK, linestyle="--", zorder=2)
-    _magnitudes(axes, "y", [y for _, _, steps, _ in ends for y in steps])
+    magnitudes(axes, "y", [y for _, _, steps, _ in ends for y in steps])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set(title="Price of the deletions so far", xlabel="clients deleted", ylabel="gradient steps, cumulative")
-    _label_ends(axes, ends)
+    label_ends(axes, ends)
     return figure
 
 
 def storage_figure(series: Sequence[Series], metric: str) -> Figure:
     """Accuracy held-in at the end against bytes kept; every point carries its name."""
-    figure, (axes,) = _panels(1, [])
-    shown = [(i, s, s.after) for i, s in enumerate(series) if s.after is not None]
-    for i, s, after in shown:
-        look = _look(i, s)
+    figure, (axes,) = panels(1, [])
+    known = [(i, s, s.after) for i, s in enumerate(series) if s.after is not None]
+    for i, s, after in known:
+        look = look_of(i, s)
         axes.errorbar(s.storage, after, yerr=s.spread, ecolor=look["color"], capsize=3, clip_on=False, **look)
     axes.margins(x=0.08, y=0.12)
-    _magnitudes(axes, "x", [s.storage for _, s, _ in shown])
+    magnitudes(axes, "x", [s.storage for _, s, _ in known])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
     axes.set(
         title="Accuracy held-in after the deletions, against what the server keeps",
         xlabel="storage",
-        ylabel=f"mean {_shown(metric)}, held-in, after",
+        ylabel=f"mean {shown(metric)}, held-in, after",
     )
-    _label_points(axes, [(s.label, s.storage, after, s.spread or 0.0) for _, s, after in shown])
+    _label_points(axes, [(s.label, s.storage, after, s.spread or 0.0) for _, s, after in known])
     return figure
 
 
@@ -182,7 +183,7 @@ def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return [float(place) for place in places]
 
 
-def _look(index: int, series: Series) -> Look:
+def look_of(index: int, series: Series) -> Look:
     """Colour and marker of a strategy; a hollow marker says that it forgets only approximately."""
     colour = PALETTE[index % len(PALETTE)][0]
     return {
@@ -193,10 +194,10 @@ def _look(index: int, series: Series) -> Look:
     }
 
 
-def _panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
+def panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """Panels, each with room for these labels on its right: side by side, or below each other if labels are long."""
     wide, left, top, bottom = 12.0, 0.85, 0.4, 0.6  # inches
-    room = max((_width(_shown(label)) for label in labels), default=0.0) / POINT + (0.55 if labels else 0.25)
+    room = max((width_of(shown(label)) for label in labels), default=0.0) / POINT + (0.55 if labels else 0.25)
     columns = count if wide / count - left - room >= 2.8 else 1
     rows, cell = count // columns, wide / columns
     inner = max(3.6, len(labels) * GAP / POINT + 0.2)
@@ -210,17 +211,17 @@ def _panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
 def _lines(axes: Axes, series: Sequence[Series], curves: Sequence[Sequence[float | None]]) -> None:
     for i, (s, curve) in enumerate(zip(series, curves, strict=True)):
         # Early strategies on top: where curves coincide, the later ones have the larger, hence visible, markers.
-        axes.plot(s.deleted, _numbers(curve), zorder=4 - i / 100, clip_on=False, **_look(i, s))
+        axes.plot(s.deleted, numbers(curve), zorder=4 - i / 100, clip_on=False, **look_of(i, s))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
     last = max((x for s in series for x in s.deleted), default=0)
     axes.set_xlim(-0.03 * max(last, 1), 1.03 * max(last, 1))
 
 
-def _numbers(values: Sequence[float | None]) -> list[float]:
+def numbers(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else float(value) for value in values]
 
 
-def _magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
+def magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis, with a place for zero where it is needed."""
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
@@ -244,7 +245,7 @@ def _magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[float | None], Look]]) -> None:
+def label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[float], Sequence[float | None], Look]]) -> None:
     """Name every line on the right of the panel, level with its end, or near it and joined to it."""
     lasts = [(name, *_last(xs, ys), look) for name, xs, ys, look in ends if any(y is not None for y in ys)]
     to_points = axes.transData.transform
@@ -262,12 +263,12 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, Sequence[int], Sequence[fl
         sample = [bend, bend + 17 / box.width] if not look["marker"] else [bend]
         axes.plot(sample, [level] * len(sample), transform=axes.transAxes, clip_on=False, **look)
         axes.text(
-            bend + (21 if len(sample) > 1 else 7) / box.width, level, _shown(name),
+            bend + (21 if len(sample) > 1 else 7) / box.width, level, shown(name),
             transform=axes.transAxes, va="center_baseline",
         )  # fmt: skip
 
 
-def _last(xs: Sequence[int], ys: Sequence[float | None]) -> tuple[int, float]:
+def _last(xs: Sequence[float], ys: Sequence[float | None]) -> tuple[float, float]:
     """The last point that has a value."""
     return next((x, y) for x, y in zip(reversed(xs), reversed(ys), strict=True) if y is not None)
 
@@ -279,7 +280,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[str, float, float, float]])
     bars = [axes.transData.transform([(x, y - spread), (x, y + spread)]) for _, x, y, spread in points]
     taken: list[Box] = [(float(x) - 6, float(y) - 6, float(x) + 6, float(top) + 6) for (x, y), (_, top) in bars]
     for (name, *_), (x, y) in zip(points, spots, strict=True):
-        width = _width(_shown(name))
+        width = width_of(shown(name))
         choices = [(x + dx - (width if dx < 0 else 0 if dx > 0 else width / 2), y + dy) for dx, dy in _OFFSETS]
         boxes = [(left, middle - FONT / 2, left + width, middle + FONT / 2) for left, middle in choices]
         covered = [sum(_overlap(box, other) for other in taken) + _outside(box, frame.extents) for box in boxes]
@@ -292,7 +293,7 @@ def _label_points(axes: Axes, points: Sequence[tuple[str, float, float, float]])
             ends = axes.transAxes.inverted().transform([(x, y), nearest])
             axes.plot(ends[:, 0], ends[:, 1], color=INK, linewidth=0.6, alpha=0.6, transform=axes.transAxes, zorder=1)
         place = axes.transAxes.inverted().transform((left, (low + high) / 2))
-        axes.text(place[0], place[1], _shown(name), transform=axes.transAxes, va="center_baseline")
+        axes.text(place[0], place[1], shown(name), transform=axes.transAxes, va="center_baseline")
 
 
 # Where a point's name may stand, in points, nearest first.
@@ -316,18 +317,18 @@ def _outside(box: Box, frame: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, inside)
 
 
-def _shown(label: str) -> str:
+def shown(label: str) -> str:
     """A label fit for a figure: printable, and not longer than the figure can bear."""
     clean = "".join(c if c.isprintable() else "\ufffd" for c in label)
     return clean if len(clean) <= 36 else f"{clean[:11]}…{clean[-24:]}"
 
 
-def _width(text: str) -> float:
+def width_of(text: str) -> float:
     """Width in points; measured ten times as large, because a pixel is too coarse."""
     return float(Figure(dpi=POINT).text(0, 0, text, fontsize=10 * FONT).get_window_extent().width) / 10
 
 
-def _write(figure: Figure, path: Path, name: str) -> str:
+def written(figure: Figure, path: Path, name: str) -> str:
     svg, png = io.BytesIO(), io.BytesIO()
     # Without these the SVG would hold the time, and addresses on the network.
     figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))

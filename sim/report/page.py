@@ -137,6 +137,36 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 <figcaption>Filled markers: exact strategies; hollow markers: approximate ones. A strategy has the same colour and marker in every figure.</figcaption>
 </figure>
 
+{% if waiting %}
+<h2>Time to forget</h2>
+<p class="note">Simulated days from a request to the publication of models without its data: waiting for the release, then the work on it, as long as it was measured to take on the scenario's workers.
+{% for name, line in compressed.items() if line %}{% if comparing %}{{ name }}: {% endif %}{{ line }} {% endfor %}</p>
+<div class="scroll">
+<table>
+<thead><tr>{% for key, heading in waiting_columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in waiting %}
+<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endif %}
+{% if "waiting" in figures %}
+<figure role="group" aria-label="Histograms: days from request to publication, by strategy">
+{{ figures.waiting | safe }}
+<figcaption>A row per strategy; the height of a bar is the share of its deletions.</figcaption>
+</figure>
+<figure role="group" aria-label="Step chart: deletions that wait, over simulated days">
+{{ figures.backlog | safe }}
+<figcaption>Requests that have arrived and are not published yet, of the first seed.</figcaption>
+</figure>
+<figure role="group" aria-label="Two line charts: accuracy held-in and storage over simulated days">
+{{ figures.over_time | safe }}
+<figcaption>At each evaluation.</figcaption>
+</figure>
+{% endif %}
+
 <h2>Cost against deletions</h2>
 <figure role="group" aria-label="Line chart: cumulative gradient steps against the number of clients deleted">
 {{ figures.cost | safe }}

@@ -19,10 +19,14 @@ from sim.report import gap as report_unlearning
 from sim.report.gap import Unlearning
 from sim.report.notes import notes
 from sim.report.page import PAGE
+from sim.report.times import COLUMNS as WAITING
+from sim.report.times import Backlog, Times, TimeToForget, compressed
+from sim.report.times import cells as time_cells
 from sim.terminal import human_bytes
 
 if TYPE_CHECKING:
     from sim.report.figures import Series
+    from sim.report.waiting import Waited
 
 NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
@@ -62,6 +66,7 @@ class Accuracy(BaseModel):
     unseen_after: float | None = None
     other_half_before: float | None = None
     other_half_after: float | None = None
+    stayed_before: float | None = None
 
 
 class StrategyResult(BaseModel):
@@ -83,6 +88,9 @@ class StrategyResult(BaseModel):
     rebuilt_digest: str | None
     bitwise_equal: bool | None
     failed: str | None = None
+    time_to_forget: TimeToForget | None = None
+    backlog: Backlog | None = None
+    utilisation: float | None = None
 
 
 class Point(BaseModel):
@@ -90,6 +98,8 @@ class Point(BaseModel):
     held_in: float | None
     held_out: float | None
     gradient_steps: float
+    day: float | None = None
+    storage_bytes: float = 0.0
 
 
 class RetrainPoint(BaseModel):
@@ -133,6 +143,11 @@ class Summary(BaseModel):
     unlearning_spread: dict[str, Unlearning] = {}
     missing: dict[str, dict[str, dict[str, str]]] = {}
     gone: int = 0
+    refused: int = 0
+    days: float | None = None
+    deadline: float | None = None
+    compressed: float | None = None
+    times: Times | None = None
     sides: Sides = Sides()
 
     @property
@@ -158,13 +173,16 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
     Raises:
         InputError: a summary is missing or damaged.
     """
+    from sim.report import waiting
     from sim.report.figures import PALETTE, draw  # what draws is imported where something is drawn
 
     runs = dict(zip(_names([run, *extra]), [read_summary(folder) for folder in (run, *extra)], strict=True))
     entries = [entry for name, summary in runs.items() for entry in _entries(summary, f"{name}/" if extra else "")]
     metrics = sorted({summary.metric.replace("_", " ") for summary in runs.values()})
     retrain = _retrain(runs)
-    figures = draw([_series(entry) for entry in entries], retrain, " or ".join(metrics), run / "figures")
+    series = [_series(entry) for entry in entries]
+    figures = draw(series, retrain, " or ".join(metrics), run / "figures")
+    figures |= waiting.draw(_waited(runs, entries, series), " or ".join(metrics), run / "figures")
     page = _template().render(
         runs=runs,
         entries=entries,
@@ -178,6 +196,9 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
         palette=PALETTE,
         unlearning=_unlearning(runs, bool(extra)),
         unlearning_columns=report_unlearning.COLUMNS,
+        waiting=_times(entries),
+        waiting_columns=WAITING,
+        compressed={name: compressed(summary.compressed, summary.days) for name, summary in runs.items()},
         verdicts=[_verdict(entry.result) for entry in entries],
     )
     target = run / "report.html"
@@ -308,6 +329,38 @@ def _series(entry: Entry) -> "Series":
         after=entry.result.accuracy.held_in_after,
         spread=entry.spread.held_in_after if entry.spread else None,
     )
+
+
+def _waited(runs: Mapping[str, Summary], entries: Sequence[Entry], series: Sequence["Series"]) -> list["Waited"]:
+    """What figures over time show, of the runs that tell times."""
+    from sim.report.figures import look_of
+    from sim.report.waiting import Waited
+
+    of = [(summary, label) for summary in runs.values() for label in summary.strategies]
+    return [
+        Waited(
+            label=entry.label,
+            look=look_of(number, series[number]),
+            arrival=summary.times.arrival,
+            published=summary.times.published[label],
+            day=[point.day for point in entry.curve if point.day is not None],
+            held_in=[point.held_in for point in entry.curve if point.day is not None],
+            storage=[point.storage_bytes for point in entry.curve if point.day is not None],
+            deadline=summary.deadline,
+        )
+        for number, (entry, (summary, label)) in enumerate(zip(entries, of, strict=True))
+        if summary.times is not None
+    ]
+
+
+def _times(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """Rows of the table of times to forget."""
+    told = [(entry.label, entry.result, entry.result.time_to_forget) for entry in entries]
+    return [
+        time_cells(label, time, result.backlog, result.utilisation)
+        for label, result, time in told
+        if time is not None and time.median is not None
+    ]
 
 
 def _retrain(runs: Mapping[str, Summary]) -> dict[str, list[tuple[int, float]]]:

@@ -14,6 +14,8 @@ from clients.errors import InputError
 from clients.settings import EMBEDDED_BASES
 from sim.scenario.model import Scenario
 
+STUDIES = "studies"
+"""Folder of the scenarios of docs/streams.md, beside the others."""
 Location = tuple[str | int, ...]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe one in C, where there is one: a command opens its run several times, and feels the other."""
@@ -65,15 +67,17 @@ def _first_of_each(errors: Sequence[Any]) -> list[Any]:
 
 
 def find(source: str) -> Path:
-    """A file, or a scenario that came with the package: ``quickstart`` or ``scenarios/quickstart.yaml``."""
+    """A file, or a scenario that came with the package: ``quickstart``, ``scenarios/quickstart.yaml``, ``studies/folds``."""
     path = Path(source)
     if path.is_file():
         return path
     shipped = Path(str(importlib.resources.files("scenarios")))
     name = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
-    if path.parent in (Path(), Path("scenarios")) and (shipped / name).is_file():
-        return shipped / name
-    known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+    folders = {Path(): shipped, Path("scenarios"): shipped}
+    folders |= {place / STUDIES: shipped / STUDIES for place in folders}
+    if path.parent in folders and (folders[path.parent] / name).is_file():
+        return folders[path.parent] / name
+    known = ", ".join(sorted(p.relative_to(shipped).with_suffix("").as_posix() for p in shipped.rglob("*.yaml")))
     raise InputError(f"there is no scenario file {source}; the ones that come with unmerge are {known}")
 
 
@@ -132,6 +136,8 @@ def _override(values: dict[str, Any], override: str) -> Location:
 def _sources(values: dict[str, Any]) -> list[tuple[Any, Any]]:
     """Where a scenario may name a file or folder: the container and the key or index in it."""
     found: list[tuple[Any, Any]] = [(values.get("data"), "source"), (values.get("model"), "base")]
+    stream = values.get("stream")
+    found += [(stream.get("arrivals"), "source")] if isinstance(stream, dict) else []
     sets = values["data"].get("sets") if isinstance(values.get("data"), dict) else None
     for index, one in enumerate(sets if isinstance(sets, list) else []):
         found.append((one, "source") if isinstance(one, dict) else (sets, index))
@@ -198,7 +204,8 @@ def _known_keys(location: Location) -> list[str]:
             family = location[location.index(part) + 1] if location.index(part) + 1 < len(location) else None
             if family == OUTSIDE:
                 return []
-            model = next((m for m in model if m.model_fields["family"].default == family), model[0])
+            named = [m for m in model if "family" in m.model_fields]
+            model = next((m for m in named if m.model_fields["family"].default == family), model[0])
     return list(model.model_fields)
 
 

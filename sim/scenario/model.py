@@ -139,9 +139,8 @@ class Scenario(Strict):
     def digest(self) -> str:
         """Digest of everything that decides results, but for where files lie; workers and report decide nothing."""
         values = self.model_dump(mode="json", exclude={"workers", "report"})
-        for holder, key in [(values["data"], "source"), (values["model"], "base")] + [
-            (one, "source") for one in values["data"].get("sets", ())
-        ]:
+        places = [(values["data"], "source"), (values["model"], "base"), (values["stream"]["arrivals"], "source")]
+        for holder, key in places + [(one, "source") for one in values["data"].get("sets", ())]:
             if key in holder and Path(holder[key]).is_absolute():
                 holder[key] = Path(holder[key]).name
         return digest.of_json(values)

@@ -17,6 +17,7 @@ class WorkersSpec(Strict):
     count: int = Field(2, ge=1, description="workers at a time")
     cpus: float = Field(1, gt=0, description="share of CPUs of one worker")
     gpus: float = Field(0, ge=0, description="share of GPUs of one worker")
+    watts: float | None = Field(None, gt=0, description="power of one worker at work, for the energy in unmerge simulate")
     cohort: int = Field(4, ge=1, description="clients per message")
     address: str | None = Field(None, description="a Ray cluster (auto, ray://host:10001); none: start one here")
     checkpoint_seconds: float = Field(60, gt=0, description="learning is saved every so often; a killed run repeats no more")

@@ -1,11 +1,20 @@
 """Streams of events in simulated time: who joins at first, who asks to be forgotten, who comes later or comes back."""
 
 import random
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from clients.data.population import Population
+from clients.data.shards import Shard
+from sim.scenario.arrivals import Days
 from sim.scenario.stream import OfflineSpec, StreamSpec
+from sim.stream.drawing import JOINS, SOMEBODY, Askers, drawn
+from sim.stream.releasing import releases
 
 FORGET: Literal["forget"] = "forget"
 JOIN: Literal["join"] = "join"
@@ -16,6 +25,7 @@ class Request:
     """A client asks for something on a simulated day.
 
     Attributes:
+        client: its name; empty: who is chosen at the release, by an adaptive asker.
         kind: to be forgotten, or to join.
         rows: that so many of its training examples be forgotten, drawn when the request is carried out; 0: all of it.
         examples: that these be forgotten, by their keys; none: all of it, or ``rows``.
@@ -53,36 +63,80 @@ def population(spec: StreamSpec, clients: tuple[str, ...], seed: int) -> tuple[t
     return tuple(c for c in clients if c in joining), tuple(c for c in clients if c in unseen)
 
 
-def draw(spec: StreamSpec, who: Population, seed: int) -> list[Request]:
-    """Requests of clients who joined at first: random ones at random times over ``spec.days``; some for a few examples only.
-    And newcomers, and clients who come back some time after they were forgotten. In order of arrival."""
-    rng = random.Random(f"stream/{seed}")
-    assert spec.requests is not None
-    chosen = rng.sample(sorted(who.joining), spec.requests)
-    days = sorted(rng.uniform(0, spec.days) for _ in chosen)
-    some = set(random.Random(f"stream/{seed}/examples").sample(range(len(chosen)), spec.examples))
-    found = [
-        Request(client, round(day, 3), rows=spec.rows if index in some else 0)
-        for index, (client, day) in enumerate(zip(chosen, days, strict=True))
+def draw(spec: StreamSpec, who: Population, seed: int, shards: Iterable[Shard] = ()) -> list[Request]:
+    """The stream of a seed: requests of clients who joined at first, newcomers, and clients who come back some time after
+    they were forgotten. In order of arrival.
+
+    Args:
+        shards: of all clients, where ``spec.order.reads_data``.
+
+    Raises:
+        InputError: a trace does not fit, or there are more requests than clients who may ask.
+    """
+    askers = askers_of(who, shards if spec.order.reads_data else ())
+    found = drawn(spec, askers, seed)
+    return [
+        Request("" if client == SOMEBODY else askers.named(client), day, JOIN if kind == JOINS else FORGET, rows)
+        for day, client, kind, rows in zip(*(each.tolist() for each in found.columns), strict=True)
     ]
-    return sorted([*found, *_returns(spec, found, seed), *_joins(spec, who, seed)], key=lambda request: request.day)
 
 
-def _returns(spec: StreamSpec, requests: list[Request], seed: int) -> list[Request]:
-    rng = random.Random(f"stream/{seed}/returns")
-    back = rng.sample([request for request in requests if not request.partial], spec.returns)
-    return [Request(request.client, round(rng.uniform(request.day, spec.days), 3), JOIN) for request in back]
-
-
-def _joins(spec: StreamSpec, who: Population, seed: int) -> list[Request]:
-    rng = random.Random(f"stream/{seed}/joins")
+def askers_of(who: Population, shards: Iterable[Shard] = ()) -> Askers:
+    """Who may ask, in the order in which they are numbered."""
+    joining = sorted(who.joining)
     others = sorted(set(who.clients) - {*who.joining, *who.unseen})
-    return [Request(client, round(rng.uniform(0, spec.days), 3), JOIN) for client in rng.sample(others, spec.joins)]
+    places = {client: place for place, client in enumerate(who.clients)}
+    sizes = {shard.client: len(shard.examples) for shard in shards}
+    answers = {shard.client: Counter(example.answer for example in shard.train) for shard in shards}
+    return Askers(
+        len(joining),
+        len(others),
+        (*joining, *others),
+        np.array([places[client] for client in joining], dtype=np.int64),
+        np.array([sizes[client] for client in joining], dtype=np.int64) if sizes else None,
+        [min(answers[client], key=lambda label: (-answers[client][label], label)) for client in joining] if answers else (),
+    )
 
 
-def releases(requests: list[Request], every: int) -> list[list[Request]]:
-    """Requests in the batches in which they are carried out; the last one may be smaller."""
-    return [requests[start : start + every] for start in range(0, len(requests), every)]
+@dataclass(frozen=True)
+class Batch:
+    """What is carried out together.
+
+    Attributes:
+        day: of the release.
+        evaluated: whether what is published is evaluated.
+    """
+
+    day: float
+    requests: tuple[Request, ...]
+    evaluated: bool = False
+
+
+def batches(spec: StreamSpec, requests: Sequence[Request]) -> list[Batch]:
+    """The releases of a stream, in order.
+
+    Raises:
+        InputError: a calendar ends before the requests do.
+    """
+    ends, days = releases(np.array([request.day for request in requests], dtype=np.float64), spec.release, spec.deadline)
+    told = _evaluated(spec.evaluate_after, ends.tolist(), days.tolist())
+    starts = [0, *ends.tolist()]
+    return [
+        Batch(day, tuple(requests[start:end]), index in told)
+        for index, (start, end, day) in enumerate(zip(starts[:-1], ends.tolist(), days.tolist(), strict=True))
+    ]
+
+
+def _evaluated(after: tuple[int, ...] | Days | str | None, ends: Sequence[int], days: Sequence[float]) -> set[int]:
+    """The numbers of the releases after which is evaluated: the first at which so much has happened, or the last."""
+    last = len(ends) - 1
+    if after is None:
+        return {last}
+    if isinstance(after, Days):
+        return {min(bisect_left(days, day), last) for day in after.days}
+    if isinstance(after, str):
+        return set(range(len(ends)))
+    return {min(bisect_left(ends, count), last) for count in after}
 
 
 def is_offline(spec: OfflineSpec, client: str, day: float, seed: int) -> bool:

@@ -191,8 +191,10 @@ def outcome(run: Path) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
     for key in ("seconds", "ledger"):
         del summary[key]
+    del summary["times"]["published"]
     for strategy in summary["strategies"].values():
-        del strategy["seconds"]
+        for key in ("seconds", "time_to_forget", "backlog", "utilisation"):
+            del strategy[key]
     told = [[e["event"], e.get("client"), e.get("rule"), e.get("seed")] for e in events(run)]
     return {
         "summary": summary,

@@ -145,8 +145,8 @@ def test_accuracies_are_means_of_the_rows_in_metrics_parquet(finished: Path) -> 
         assert (row["seed"], row["tasks"], row["metric"]) == (7, 8, "answer_probability")
         assert row["events"] == row["deleted"]  # nobody joins later
         values[row["strategy"], row["deleted"], row["split"]].append(row["value"])
-        if row["deleted"] == 0 and row["client"] in forgotten:
-            values[row["strategy"], 0, "leaving"].append(row["value"])
+        if row["deleted"] == 0:
+            values[row["strategy"], 0, "leaving" if row["client"] in forgotten else "staying"].append(row["value"])
     for label in LABELS:
         before, after = values[label, 0, "held_in"], values[label, 4, "held_in"]
         gone = values[label, 4, "forgotten"]
@@ -154,6 +154,7 @@ def test_accuracies_are_means_of_the_rows_in_metrics_parquet(finished: Path) -> 
         expected = {
             "held_in_before": before, "held_out_before": before, "held_in_after": after, "held_out_after": after + gone,
             "forgotten_before": values[label, 0, "leaving"], "forgotten_after": gone,
+            "stayed_before": values[label, 0, "staying"],
         }  # fmt: skip
         for key, numbers in expected.items():
             assert told["strategies"][label]["accuracy"][key] == pytest.approx(math.fsum(numbers) / len(numbers), abs=1e-15)

@@ -13,7 +13,8 @@ from sim.scenario.file import find, load_scenario
 from sim.scenario.model import Scenario, schema
 
 SHIPPED = ("quickstart", "tofu", "table", "tofu_gpt2xl", "sent140", "reddit", "stackoverflow", "clip_i", "clip_ii",
-           "mnist_writers", "cifar10", "digits_unlearning")  # fmt: skip
+           "mnist_writers", "cifar10", "digits_unlearning", "studies/platform", "studies/opening_day", "studies/agents",
+           "studies/folds", "studies/adversary")  # fmt: skip
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -25,7 +26,7 @@ def write(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_scenarios_load_and_fit_the_schema(name: str) -> None:
     scenario = load_scenario(name)
-    assert scenario.name == name
+    assert scenario.name == name.removeprefix("studies/")
     jsonschema.validate(yaml.safe_load(find(name).read_text()), schema())
     jsonschema.validate(json.loads(scenario.model_dump_json()), schema())
 

@@ -1,5 +1,7 @@
 """Streams of events: requests, newcomers, returns, and clients who cannot be reached."""
 
+import hashlib
+import json
 import random
 
 import pytest
@@ -7,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.data.population import Population, Recorded
-from sim.scenario.stream import OfflineSpec, StreamSpec, resolved
-from sim.stream.requests import FORGET, JOIN, Request, draw, is_offline, next_day, population, releases
+from sim.scenario.stream import OfflineSpec, ReleaseSpec, StreamSpec, resolved
+from sim.stream.requests import FORGET, JOIN, Request, batches, draw, is_offline, next_day, population
 
 CLIENTS = tuple(f"u{i}" for i in range(30))
 
@@ -35,8 +37,11 @@ def test_every_client_is_as_likely() -> None:
 
 def test_releases_are_batches_in_order() -> None:
     drawn = draw(StreamSpec(requests=7), who(), 1)
-    assert releases(drawn, 3) == [drawn[:3], drawn[3:6], drawn[6:]]
-    assert releases([], 3) == []
+    found = batches(StreamSpec(release=ReleaseSpec(every=3)), drawn)
+    assert [list(batch.requests) for batch in found] == [drawn[:3], drawn[3:6], drawn[6:]]
+    assert [batch.day for batch in found] == [drawn[2].day, drawn[5].day, drawn[6].day]
+    assert [batch.evaluated for batch in found] == [False, False, True]
+    assert batches(StreamSpec(), []) == []
 
 
 @given(st.integers(1, 30), st.integers(0, 1000))
@@ -62,6 +67,42 @@ def test_a_stream_without_joins_is_drawn_as_ever() -> None:
     right = [Request(client, round(day, 3)) for client, day in zip(chosen, days, strict=True)]
     assert draw(StreamSpec(requests=4), who(), 7) == right
     assert [(r.client, r.day) for r in right] == [("u7", 177.186), ("u11", 242.202), ("u25", 309.0), ("u19", 337.797)]
+
+
+GOLDEN: list[tuple[int, int, dict[str, object], str]] = [
+    (30, 7, {}, "25c539a5fb1d15be74282997ebde416a438de03873c5c58b570f990f61631592"),
+    (
+        30,
+        8,
+        {"requests": 10, "join": 20, "unseen": 3, "joins": 4, "returns": 3, "examples": 2, "rows": 2, "days": 50}
+        | {"release": {"every": 3}},
+        "640ad18a1e7190d1d847f205df4f3e7202331939932f0c7426a7e3ad2a800f00",
+    ),
+    (
+        500,
+        7,
+        {"requests": 250, "release": {"every": 25}},
+        "513ecb0da63ed18925ddabff3a2965abdda24d2459785ff51686e8ab32c39633",
+    ),
+    (
+        40,
+        4294967295,
+        {"requests": 40, "returns": 5, "release": {"every": 40}},
+        "048659e2f38b3e9994b105f33dc27c90a4f3aa68f053f12948459a0524b1a4da",
+    ),
+]
+"""Of what ``draw`` and the batches gave before there were other streams: clients, seed, stream, SHA-256."""
+
+
+@pytest.mark.parametrize(("clients", "seed", "stream", "right"), GOLDEN)
+def test_streams_of_before_are_the_same(clients: int, seed: int, stream: dict[str, object], right: str) -> None:
+    names = tuple(f"u{i}" for i in range(clients))
+    spec = resolved(StreamSpec.model_validate(stream), clients)
+    told = [
+        [[request.client, request.day, request.kind, request.rows] for request in batch.requests]
+        for batch in batches(spec, draw(spec, who(names, spec.join, spec.unseen), seed))
+    ]
+    assert hashlib.sha256(json.dumps(told).encode()).hexdigest() == right
 
 
 @given(st.integers(0, 1000), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))

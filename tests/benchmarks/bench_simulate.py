@@ -1,0 +1,79 @@
+"""A year of 2.4 million deletion requests to a service of a million clients; the target is 60 s and 2 GB on two cores.
+
+    python -m tests.benchmarks.bench_simulate [requests a year] [clients]
+
+First the queue alone, as arrays and as the heap that it is held against, on the same releases. Then the whole command but
+its imports: seven strategies, nine release plans, the fewest workers of each; the base model was pretrained before.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sim.service import simulation
+from sim.stream.arrivals import generator
+from sim.stream.clock import in_turn, queue
+
+SCENARIO = {
+    "name": "million",
+    "data": {"source": "fiction", "clients": 8, "pairs": 3, "public_authors": 8},
+    "model": {"max_length": 128, "tiny": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 300, "steps": 3, "batch": 4}},
+    "tuning": {"steps": 20},
+    "strategies": [
+        "local",
+        "average",
+        {"sift_masks": {"keep": 0.5}},
+        "emr",
+        {"clamu": {"clusters": 8, "steps": 15}},
+        {"sisa": {"shards": 20}},
+        "central",
+    ],
+    "workers": {"kind": "inline", "count": 2},
+}
+
+
+def clocks(requests: int) -> None:
+    """Releases at once: one for each request."""
+    rng = generator(7, "bench")
+    due = np.sort(rng.random(requests) * 365)
+    lengths = rng.random(requests) * 700 / requests
+    started = time.perf_counter()
+    starts, _ = in_turn(due, lengths)
+    arrays = time.perf_counter() - started
+    started = time.perf_counter()
+    plain, _ = queue(due.tolist(), lengths.tolist(), 1)
+    heap = time.perf_counter() - started
+    apart = float(np.abs(starts - np.array(plain)).max()) * 86400
+    ratio = heap / arrays
+    print(f"a queue of {requests:,} releases: arrays {arrays:.2f} s, heap {heap:.2f} s, {ratio:.0f} x; {apart:.1e} s apart")
+
+
+def main() -> None:
+    requests, clients = (int(each) for each in [*sys.argv[1:], "2447707", "1000000"][:2])
+    clocks(requests)
+    stream = {
+        "population": clients,
+        "arrivals": {"name": "poisson", "per_year": requests},
+        "examples": 1.0,
+        "release": {"days": 10},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "million.yaml"
+        path.write_text(json.dumps(SCENARIO | {"stream": stream}), encoding="utf-8")
+        simulation.machine_of(simulation.points(str(path), [])[0][1], None)  # the base model is pretrained
+        started = time.perf_counter()
+        content = simulation.simulate(str(path), [], None)
+        simulation.write(content, Path(folder) / "out")
+        seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    drawn = content["strategies"]["average"]["requests"]
+    print(f"{drawn:,} requests of {clients:,} clients: {seconds:.1f} s, at most {peak / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
