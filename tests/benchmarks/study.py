@@ -3,7 +3,8 @@
     python -m tests.benchmarks.study OUT --data FOLDER      # play what is not there yet; several processes may share OUT
     python -m tests.benchmarks.study_tables OUT             # the tables of docs/what_merging_adds.md and docs/strategies.md
 
-One run folder for each (setting, T, seed). In a setting the population, the base model and who has how many examples are
+Two run folders for each (setting, T, seed): of strategies that tune, and, where answers are labels, of heads in closed form
+(``-heads``), which need no tuning. In a setting the population, the base model and who has how many examples are
 the same for every T: T of the clients join at random, and of the others, who are never seen, 20 are served what anybody
 gets. At T = 100 of the labelled embedded settings all strategies run, and 10 clients are deleted in one release; elsewhere
 those of the question alone run, without deletions. FOLDER holds ``tofu``, ``sentiment140`` and ``mnist`` as the hub lays
@@ -43,6 +44,15 @@ QUESTION: list[Any] = [
     {"clamu": {"label": "sift_clamu_each", "tuning": "sign_fixed", "clusters": "clients", "steps": 10}},
     "tall",
     "emr",
+]
+HEADS: list[Any] = [
+    "zero_shot",
+    "label_prior",
+    "class_means",
+    {"ridge": {"label": "ridge_global", "personal": False}},
+    "ridge",
+    {"ridge": {"label": "ridge_relu", "features": "relu"}},
+    "ridge_own",
 ]
 ONLY_ASKED = [  # in the question, but not in the table of all strategies
     {"sift_masks": {"label": "sift_fifth", "keep": 0.2, "alpha": ALPHA}},
@@ -94,31 +104,38 @@ class Setting:
     joins: tuple[int, ...] = TASKS
     needs: str | None = None
     everybody: int = 220
+    labelled: bool = True
 
 
 DIGITS = ("data.maximum=20", "data.validation=3", "data.test=5", "data.public_clients=30")
 SETTINGS = {
-    "fiction": Setting("quickstart", ("data.pairs=6",)),
+    "fiction": Setting("quickstart", ("data.pairs=6",), labelled=False),
     "sent140": Setting("sent140", ("data.maximum=24",)),
     "reddit": Setting("reddit", ("data.maximum=24",)),
     "clip_i": Setting("clip_i", DIGITS),
     "clip_ii": Setting("clip_ii", DIGITS),
-    "tofu_real": Setting("tofu", ("data.source={}",), (10, 50, 180), "tofu", 200),
+    "tofu_real": Setting("tofu", ("data.source={}",), (10, 50, 180), "tofu", 200, False),
     "sent140_real": Setting("sent140", ("data.source={}", "data.minimum=5", "data.public_clients=60"), needs="sentiment140"),
     "mnist_writers": Setting("mnist_writers", ("data.sets=[{}]", "data.maximum=24"), needs="mnist"),
 }
 LABELLED = ("sent140", "reddit", "clip_i", "clip_ii")
 
 
-def runs() -> Iterator[tuple[str, int, int]]:
-    """Setting, T and seed of every run: of the first seed all, then of the next."""
+def runs() -> Iterator[tuple[str, int, int, bool]]:
+    """Setting, T and seed of every run, and whether it is one of heads: of the first seed all, then of the next."""
     for seed in SEEDS:
         for name, setting in SETTINGS.items():
             for tasks in (*setting.joins, *([TABLE] if name in LABELLED else [])):
-                yield name, tasks, seed
+                for heads in (False, True) if setting.labelled else (False,):
+                    yield name, tasks, seed, heads
 
 
-def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Any:
+def folder_of(name: str, tasks: int, seed: int, heads: bool) -> str:
+    """The name of a run's folder."""
+    return f"{name}-{tasks}-{seed}{'-heads' if heads else ''}"
+
+
+def scenario_of(name: str, tasks: int, seed: int, heads: bool, data: Path | None) -> Any:
     """The scenario of one run."""
     from sim.scenario.file import load_scenario
     from sim.scenario.model import Scenario
@@ -132,9 +149,9 @@ def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Any:
     return Scenario.model_validate(
         loaded
         | {
-            "name": f"{name}-{tasks}-{seed}",
+            "name": folder_of(name, tasks, seed, heads),
             "seeds": [seed],
-            "strategies": ALL if whole else QUESTION,
+            "strategies": HEADS if heads else ALL if whole else QUESTION,
             "stream": {"join": tasks, "unseen": UNSEEN, "requests": deleted, "release": {"every": max(1, deleted)}},
             "workers": {"kind": "inline", "cohort": 4},
             "audit": [],
@@ -166,11 +183,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="settings")
     parser.add_argument("--tasks", nargs="*", type=int)
     parser.add_argument("--seeds", nargs="*", type=int)
+    parser.add_argument("--heads", action="store_true", help="the heads in closed form alone")
     asked = parser.parse_args()
 
     from sim.run import run_scenario
 
-    for name, tasks, seed in runs():
+    for name, tasks, seed, heads in runs():
+        if asked.heads and not heads:
+            continue
         if SETTINGS[name].needs and asked.data is None:
             continue
         if any(
@@ -178,10 +198,10 @@ def main() -> None:
             for chosen, value in ((asked.only, name), (asked.tasks, tasks), (asked.seeds, seed))
         ):
             continue
-        folder = asked.out / f"{name}-{tasks}-{seed}"
+        folder = asked.out / folder_of(name, tasks, seed, heads)
         with taken(folder) as ours:
             if ours:
-                run_scenario(scenario_of(name, tasks, seed, asked.data), folder)
+                run_scenario(scenario_of(name, tasks, seed, heads, asked.data), folder)
                 print(folder.name, flush=True)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim.terminal import human_bytes
-from tests.benchmarks.study import ALL, DELETED, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE
+from tests.benchmarks.study import ALL, DELETED, HEADS, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE, folder_of
 
 RESAMPLES = 2000
 CLAIMS = {
@@ -33,6 +33,15 @@ CLAIMS = {
     "optimised on the client's own: sift_clamu_each − sift_masks": ("sift_clamu_each", "sift_masks", "held_in"),
     "optimised − TALL: clamu_each − tall": ("clamu_each", "tall", "held_in"),
     "optimised − EMR: clamu_each − emr": ("clamu_each", "emr", "held_in"),
+    "knowing who posts what − base model: label_prior − zero_shot": ("label_prior", "zero_shot", "held_in"),
+    "local models − who posts what: local − label_prior": ("local", "label_prior", "held_in"),
+    "masked merging − who posts what: sift_half − label_prior": ("sift_half", "label_prior", "held_in"),
+    "ridge − who posts what: ridge − label_prior": ("ridge", "label_prior", "held_in"),
+    "ridge − masked merging: ridge − sift_half": ("ridge", "sift_half", "held_in"),
+    "ridge − local models: ridge − local": ("ridge", "local", "held_in"),
+    "ridge − one's own ridge: ridge − ridge_own": ("ridge", "ridge_own", "held_in"),
+    "never seen, ridge − base model: ridge_global − zero_shot": ("ridge_global", "zero_shot", "unseen"),
+    "never seen, ridge − central: ridge_global − central": ("ridge_global", "central", "unseen"),
     "never seen, merged − base model: average − zero_shot": ("average", "zero_shot", "unseen"),
     "never seen, sign-fixed mean − base model: sift_masks − zero_shot": ("sift_masks", "zero_shot", "unseen"),
     "never seen, merged − central: average − central": ("average", "central", "unseen"),
@@ -49,6 +58,11 @@ def label_of(spec: Any) -> str:
     return str(parameters.get("label", name))
 
 
+def labels_of(specs: Sequence[Any], name: str) -> list[str]:
+    """Labels of a setting's rows: the strategies of its runs, those of both once."""
+    return list(dict.fromkeys(map(label_of, [*specs, *(HEADS if SETTINGS[name].labelled else [])])))
+
+
 class Study:
     """Scores by client of all runs that are there, read once."""
 
@@ -62,14 +76,19 @@ class Study:
                     self._read(name, tasks, seed)
 
     def _read(self, name: str, tasks: int, seed: int) -> None:
-        run = self.out / f"{name}-{tasks}-{seed}"
-        if not (run / "summary.json").is_file():
-            return
+        """The scores of both runs; those of strategies that are in both are the same."""
         scores: dict[tuple[str, str, int], Values] = {}
-        for row in pq.read_table(run / "metrics.parquet").to_pylist():
-            scores.setdefault((row["strategy"], row["split"], row["deleted"]), {})[row["client"]] = row["value"]
-        self.found[name, tasks, seed] = scores
-        self.summaries[name, tasks, seed] = json.loads((run / "summary.json").read_text())
+        strategies: dict[str, Any] = {}
+        for heads in (True, False):
+            run = self.out / folder_of(name, tasks, seed, heads)
+            if not (run / "summary.json").is_file():
+                continue
+            for row in pq.read_table(run / "metrics.parquet").to_pylist():
+                if row["value"] is not None:
+                    scores.setdefault((row["strategy"], row["split"], row["deleted"]), {})[row["client"]] = row["value"]
+            strategies |= json.loads((run / "summary.json").read_text())["strategies"]
+        if scores:
+            self.found[name, tasks, seed], self.summaries[name, tasks, seed] = scores, {"strategies": strategies}
 
     def seeds(self, name: str, tasks: int) -> list[int]:
         return [seed for seed in SEEDS if (name, tasks, seed) in self.found]
@@ -113,7 +132,7 @@ def accuracy_table(study: Study, name: str) -> list[str]:
         f"| | {' | '.join(heads)} |",
         "|---" * (len(heads) + 1) + "|",
     ]
-    for label in map(label_of, QUESTION):
+    for label in labels_of(QUESTION, name):
         cells = [
             mean_and_spread(study.values(name, tasks, label, split)) for split in ("held_in", "unseen") for tasks in joins
         ]
@@ -144,7 +163,7 @@ def strategies_table(study: Study) -> list[str]:
     """Every strategy on the labelled embedded settings: members before deletions, members and the forgotten after."""
     heads = [f"{name}: members → after; the forgotten" for name in LABELLED]
     lines = [f"| | {' | '.join(heads)} | gradient steps learn / forget | storage |", "|---" * (len(heads) + 3) + "|"]
-    for label in map(label_of, ALL):
+    for label in labels_of(ALL, LABELLED[0]):
         cells = []
         for name in LABELLED:
             before, after, gone = (
