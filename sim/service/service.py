@@ -9,6 +9,7 @@ import numpy as np
 from clients.data.population import Population
 from clients.errors import InputError
 from clients.work.site import HERE
+from sim.life.system import strategies_of
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.work import releases_of
 from sim.scenario.model import Scenario
@@ -21,8 +22,9 @@ from sim.stream.arrivals import Floats, Ints
 from sim.stream.clock import DAY
 from sim.stream.drawing import JOINS, Askers, Drawn, drawn
 
-NAMED = 2_000
-"""Members at all releases of a stream, up to which each release is priced by the names of those who leave."""
+NAMED, FORMULAS = 2_000, 50_000
+"""Members at all releases of a stream, up to which each release is priced by the names of those who leave: in dry runs, and
+where every strategy has a formula."""
 HOUR = 3600.0
 
 
@@ -139,7 +141,8 @@ def price(
 
 def is_small(scenario: Scenario, service: Service) -> bool:
     """Whether releases are priced by the names of those who leave; else prices are estimates."""
-    few = int(service.counts.staying.sum()) <= NAMED
+    formulas = all(each.work((), ()) is not None for each in strategies_of(scenario, scenario.seeds[0]).values())
+    few = int(service.counts.staying.sum()) <= (FORMULAS if formulas else NAMED)
     absent = scenario.stream.offline.probability or scenario.stream.offline.calendar
     return few and not absent and scenario.stream.population is None and bool(service.meant.all())
 
