@@ -109,13 +109,18 @@ def compare(
     overrides: Sets = [],  # noqa: B006
     out: Out = None,
 ) -> None:
-    """Play a scenario with these strategies instead of its own, and rank them; zero_shot and local are the ends."""
+    """Play a scenario with these strategies instead of its own, and rank them; zero_shot and local are the ends.
+
+    Where answers are labels, label_prior is the floor beside.
+    """
     from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)
+    from clients.work.site import HERE
     from sim.study.compare import table, with_strategies
 
-    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")]), out, table)
+    labelled = bool(HERE.dataset(asked.data, asked.seeds[0]).manifest.label_sets)
+    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")], labelled), out, table)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from clients.exact import determinism, digest
-from sim.life import times
+from sim.life import prior, times
 from sim.life.evaluation import mean
 from sim.life.ledger import Ledger
 from sim.life.record import PHASES, ROWS, Record
@@ -53,7 +53,11 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
         "parameters": first["parameters"],
         "environment": determinism.environment(system.settings.device),
         "ledger": {"records": ledger.records, "head": ledger.head},
-        "strategies": {label: _strategy(system, label, records, accuracy[label]) for label in system.strategies},
+        "strategies": {
+            label: _strategy(system, label, records, accuracy[label])
+            | {"above_prior": prior.above(rows, records, label, prior.prior_of(scenario))}
+            for label in system.strategies
+        },
         "curve": {label: _curve(records, label) for label in system.strategies},
         "retrain": [
             {"deleted": points[0]["deleted"], "gradient_steps": _whole_mean(p["retrain_steps"] for p in points)}

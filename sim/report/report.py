@@ -23,6 +23,7 @@ from sim.report.times import COLUMNS as WAITING
 from sim.report.times import Backlog, Times, TimeToForget, compressed
 from sim.report.times import cells as time_cells
 from sim.terminal import human_bytes
+from strategies.registry import FLOOR, PRIOR
 
 if TYPE_CHECKING:
     from sim.report.figures import Series
@@ -69,6 +70,12 @@ class Accuracy(BaseModel):
     stayed_before: float | None = None
 
 
+class Above(BaseModel):
+    difference: float
+    low: float
+    high: float
+
+
 class StrategyResult(BaseModel):
     strategy: str
     exactness: Literal["exact", "approximate"]
@@ -88,6 +95,7 @@ class StrategyResult(BaseModel):
     rebuilt_digest: str | None
     bitwise_equal: bool | None
     failed: str | None = None
+    above_prior: Above | None = None
     time_to_forget: TimeToForget | None = None
     backlog: Backlog | None = None
     utilisation: float | None = None
@@ -154,7 +162,10 @@ class Summary(BaseModel):
     def notes(self) -> list[str]:
         """Who is missing and why, whose data are gone, which strategies failed, and what settings were chosen on."""
         failed = {label: result.failed for label, result in self.strategies.items()}
-        return notes(self.missing, self.gone, failed, self.sides.halved)
+        prior = next((label for label, result in self.strategies.items() if result.strategy == PRIOR), "")
+        told = {label: r.above_prior for label, r in self.strategies.items() if r.above_prior and r.strategy != FLOOR}
+        below = [label for label, above in told.items() if above.low <= 0]
+        return notes(self.missing, self.gone, failed, self.sides.halved, below, prior)
 
 
 @dataclass(frozen=True)

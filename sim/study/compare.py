@@ -19,7 +19,7 @@ from clients.errors import InputError
 from sim.report.report import NONE, StrategyResult, Summary
 from sim.scenario.model import Scenario, StrategySpec
 from sim.terminal import human_bytes
-from strategies.registry import CEILING, FLOOR, REGISTRY, RETRAINED
+from strategies.registry import CEILING, FLOOR, PRIOR, REGISTRY, RETRAINED
 
 ENDS = (FLOOR, CEILING)
 WIDE = 95  # columns of a terminal that holds the whole table; a narrower one goes without held-out accuracy
@@ -35,8 +35,8 @@ COLUMNS = {
 LEFT = ("strategy", "exact")
 
 
-def with_strategies(scenario: Scenario, names: Sequence[str]) -> Scenario:
-    """The scenario with other strategies, and with both ends of the recovered share.
+def with_strategies(scenario: Scenario, names: Sequence[str], labelled: bool = False) -> Scenario:
+    """The scenario with other strategies, with both ends of the recovered share, and on labelled data with the label prior.
 
     Args:
         names: labels of the scenario's own strategies, which keep their parameters, or names of the registry.
@@ -52,7 +52,8 @@ def with_strategies(scenario: Scenario, names: Sequence[str]) -> Scenario:
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
             raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
     chosen = [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
-    missing = [StrategySpec.model_validate(end) for end in ENDS if end not in {spec.strategy for spec in chosen}]
+    floors = (*ENDS, PRIOR) if labelled else ENDS
+    missing = [StrategySpec.model_validate(end) for end in floors if end not in {spec.strategy for spec in chosen}]
     if "gap" in scenario.audit and RETRAINED not in {spec.strategy for spec in chosen}:
         missing += [next(spec for spec in scenario.strategies if spec.strategy == RETRAINED)]
     specs = [spec.model_dump(mode="json") for spec in [*missing, *chosen]]
