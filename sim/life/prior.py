@@ -1,4 +1,4 @@
-"""How far a strategy is above the label prior, which knows little but who asks: the floor of comparisons on labelled data."""
+"""How far a strategy is above the label prior, which knows little but who asks: the floor where answers are labels."""
 
 import statistics
 from collections.abc import Sequence
