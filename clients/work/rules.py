@@ -6,6 +6,7 @@ class outside the project that a scenario names as ``module:Class``.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
@@ -16,6 +17,7 @@ from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact import bits
+from clients.exact.grid import FINE, MOST_VECTORS, Grid
 from clients.settings import TuningSpec
 from clients.work import tuning
 from clients.work.site import Site
@@ -43,12 +45,28 @@ class Rule(ABC):
         """Gradient steps of deriving one vector."""
         return spec.steps
 
+    def grid(self, site: Site) -> Grid:
+        """The grid that vectors are summed on; by default one of steps of 2^-32, for entries below 2^15."""
+        return replace(FINE, most=min(most_of(site), MOST_VECTORS))
+
     def signs(self, seed: int, size: int) -> np.ndarray | None:
         """A vector of −1 and +1, fp32 [size], that no entry of anybody's vector goes against; None where there is none."""
         return None
 
 
-class Plain(Rule):
+def most_of(site: Site) -> int:
+    """How many clients may ever take part, at least one."""
+    return max(1, len(site.manifest.clients))
+
+
+class Tuning(Rule):
+    """Rules whose vectors Adam makes: the grid follows from how far it can go."""
+
+    def grid(self, site: Site) -> Grid:
+        return tuning.grid_of(site.settings.tuning, most_of(site))
+
+
+class Plain(Tuning):
     """Adam on the client's shard."""
 
     name = "plain"
@@ -57,7 +75,7 @@ class Plain(Rule):
         return tuning.tune(site.model, shard, self.name, site.settings.tuning, site.settings.seed)
 
 
-class SignFixed(Rule):
+class SignFixed(Tuning):
     """The same, with every entry held on the side of θ0 that a shared random sign vector says."""
 
     name = "sign_fixed"

@@ -15,7 +15,7 @@ from updates import BOUNDS, SEED, SIZE, reply, shards, vector
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
+from clients.exact.grid import FINE, MOST_VECTORS, to_grid
 from clients.jobs import Reply
 from clients.work.contributions import SUM, VECTOR, Wanted, text_of
 from strategies.registry import REGISTRY
@@ -107,7 +107,7 @@ def test_shares_that_differ_in_the_last_digit_are_kept_apart(make_kept: Make) ->
         np.testing.assert_array_equal(kept[Counts(keep)].counts, masks.sum(0))
         for client, mask in zip(NAMES, masks, strict=True):
             np.testing.assert_array_equal(kept[Masks(keep)].read(client), bits.pack(mask))
-        grid = sum(to_grid(vector(client)) for client in NAMES)
+        grid = sum(to_grid(vector(client), FINE) for client in NAMES)
         right = np.where(masks.sum(0) > 0, grid / 2.0**32 / np.maximum(masks.sum(0), 1), 0).astype(np.float32)
         np.testing.assert_array_equal(kept.direction(Counts(keep).name), right)
 
@@ -432,8 +432,8 @@ def joined(folder: Path, parts: tuple[Part, ...], bounds: tuple[int, ...], width
     total = np.zeros(bounds[-1], dtype=np.int64)
     for place, client in enumerate(clients):
         tau = np.random.default_rng(place).normal(size=bounds[-1]).astype(np.float32)
-        total += to_grid(tau)
-        tunings[client] = {"digest": digest.of_array(to_grid(tau)), "recipe": "", "steps": 1}
+        total += to_grid(tau, FINE)
+        tunings[client] = {"digest": digest.of_integers(to_grid(tau, FINE)), "recipe": "", "steps": 1}
         for wanted in kept.wants():
             value = float(wanted.value or 0)
             arrays[f"{wanted.key}/{client}"] = {
@@ -510,7 +510,7 @@ def test_an_imagined_state_has_members_and_zeros_but_no_files(make_kept: Make) -
 def larger(good: Reply) -> Reply:
     """A sum that no two vectors have."""
     total = good.arrays["sum"].copy()
-    total[5] = 2 * LARGEST_GRID + 1
+    total[5] = 2 * FINE.largest + 1
     return replace(good, arrays=good.arrays | {"sum": total})
 
 
