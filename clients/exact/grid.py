@@ -109,7 +109,7 @@ def from_grid(values: np.ndarray, grid: Grid, divisor: int = 1) -> np.ndarray:
 def _rounded(vector: np.ndarray, grid: Grid) -> Iterator[tuple[slice, np.ndarray]]:
     """Grid values, one cache-sized block at a time; a block's are gone when the next one comes.
 
-    Floats around 1.5 · 2^(p + 1 - bits), where p is the number of bits of a fraction, are 2^-bits apart. So adding that
+    Floats around 1.5 · 2^(p - bits), where p is the number of bits of a fraction, are 2^-bits apart. So adding that
     number rounds an entry to the grid, half to even, and the bits of the result are those of that number plus the grid
     value. (Casting rounded floats to integers is slower.) These bits grow with an entry, and those of entries beyond the
     range, of infinities and of NaN lie beyond those of all others, so that comparing them checks everything.

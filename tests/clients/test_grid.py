@@ -106,16 +106,16 @@ def test_every_entry_is_checked(dtype: type[np.floating], largest: int, bits: in
     """The bound is taken, the next step is not; nor is anything that no number is."""
     grid, step = Grid(bits, largest, 1), 2.0**-bits
     edge, outside = dtype(largest), dtype(largest + 1)
-    if edge > float(largest):  # a bound need not be an fp32
+    if float(edge) > largest:  # a bound need not be an fp32
         edge = np.nextafter(edge, dtype(0))
-    if outside < float(largest + 1):
+    if float(outside) < largest + 1:
         outside = np.nextafter(outside, dtype(np.inf))
     for sign in (1, -1):
         assert to_grid(np.array([sign * edge * step], dtype=dtype), grid).tolist() == [sign * round(float(edge))]
     finite = [
         float(outside) * step,
-        1.5 * largest * step + step,
-        3.0 * largest * step + 9 * step,
+        (1.5 * largest + 1) * step,
+        (3.0 * largest + 9) * step,
         1e38,
         float(np.finfo(dtype).max),
     ]
