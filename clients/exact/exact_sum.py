@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.grid import FINE, Grid, add_to, from_grid
+from clients.exact.grid import FINE, Grid, add_to, from_grid, settle
 
 
 class ExactSum:
@@ -21,21 +21,30 @@ class ExactSum:
 
     def __init__(self, size: int, grid: Grid = FINE) -> None:
         self.grid = grid
-        self.total = np.zeros(size, dtype=grid.dtype)
         self.count = 0
+        self._total = np.zeros(size, dtype=grid.dtype)
+        self._owed = 0
+
+    @property
+    def total(self) -> np.ndarray:
+        """Grid values of the sum, shape [d]."""
+        if self._owed:
+            settle(self._total, self._owed)
+            self._owed = 0
+        return self._total
 
     def add(self, vector: np.ndarray) -> None:
         """Add one vector, fp32 or float64, shape [d]. On InputError the sum is unchanged."""
         self._check_shape(vector)
         self._check_count(self.count + 1)
-        add_to(self.total, vector, self.grid)
+        self._owed += add_to(self._total, vector, self.grid)
         self.count += 1
 
     def subtract(self, vector: np.ndarray) -> None:
         """Take one vector out again, fp32 or float64, shape [d]. On InputError the sum is unchanged."""
         self._check_shape(vector)
         self._check_count(self.count - 1)
-        add_to(self.total, vector, self.grid, sign=-1)
+        self._owed += add_to(self._total, vector, self.grid, sign=-1)
         self.count -= 1
 
     def merge(self, values: np.ndarray, count: int) -> None:
@@ -48,9 +57,9 @@ class ExactSum:
         if values.size and (int(values.max()) > limit or int(values.min()) < -limit):
             raise InputError(f"a partial sum of {abs(count)} vectors has entries beyond {abs(count)} x {self.grid.limit:g}")
         if count >= 0:
-            self.total += values
+            self._total += values
         else:
-            self.total -= values
+            self._total -= values
         self.count += count
 
     def mean(self) -> np.ndarray:
@@ -86,8 +95,8 @@ class ExactSum:
         return loaded
 
     def _check_shape(self, vector: np.ndarray) -> None:
-        if vector.shape != self.total.shape:
-            raise InputError(f"vector of shape {vector.shape} does not fit a sum of shape {self.total.shape}")
+        if vector.shape != self._total.shape:
+            raise InputError(f"vector of shape {vector.shape} does not fit a sum of shape {self._total.shape}")
 
     def _check_count(self, count: int) -> None:
         if not 0 <= count <= self.grid.most:

@@ -7,6 +7,7 @@ Every entry is checked against the bound, so that no sum can wrap.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ SINGLE, DOUBLE = 2**22, 2**51
 """Grid values below these can be rounded by an addition in fp32, in float64."""
 FEWEST_BITS, MOST_BITS = -100, 140
 """The floats that round by an addition have to exist in fp32."""
+UNHEARD = partial(np.errstate, over="ignore", invalid="ignore")
+"""Without warnings: what overflows, or is no number, lies beyond every bound."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +82,48 @@ def to_grid(vector: np.ndarray, grid: Grid) -> np.ndarray:
         InputError: an entry is NaN, infinite or larger than the grid's bound.
     """
     values = np.empty(vector.shape, dtype=grid.dtype)
-    for part, rounded in _rounded(vector, grid):
-        values[part] = rounded
+    rounder, offset = _rounder(vector, grid)
+    with UNHEARD():
+        for part, sums in _sums(vector, rounder, offset, grid):
+            np.subtract(sums, offset, out=values[part], casting="same_kind")
     return values
 
 
-def add_to(total: np.ndarray, vector: np.ndarray, grid: Grid, sign: int = 1) -> None:
-    """total += sign · grid values of a vector, fp32 or float64, shape [d]; on InputError total is as it was."""
+def add_to(total: np.ndarray, vector: np.ndarray, grid: Grid, sign: int = 1) -> int:
+    """Add the grid values of a vector to a total in the grid's type, and to each of them the same offset.
+
+    To take the offset off at once would be to go through the values once more; taking it off a sum of many vectors, in the
+    arithmetic of its type (modulo 2^32 or 2^64), is to go through them once.
+
+    Args:
+        total: changed in place; on InputError it is as it was.
+        vector: fp32 or float64, shape [d].
+        sign: -1 to subtract both.
+
+    Returns:
+        What every entry of the total is too large by (with ``sign`` -1 too small, so negative).
+    """
+    rounder, offset = _rounder(vector, grid)
+    owed = offset if np.can_cast(rounder.view(f"i{rounder.itemsize}").dtype, total.dtype) else 0
     fold, done = np.add if sign > 0 else np.subtract, 0
     try:
-        for part, rounded in _rounded(vector, grid):
-            fold(total[part], rounded, out=total[part])
-            done = part.stop
+        with UNHEARD():
+            for part, sums in _sums(vector, rounder, offset, grid):
+                if not owed:
+                    np.subtract(sums, offset, out=sums)
+                fold(total[part], sums, out=total[part])
+                done = part.stop
     except InputError:
         if done:
             add_to(total[:done], vector[:done], grid, -sign)  # whole numbers: this takes out exactly what went in
         raise
+    return sign * owed
+
+
+def settle(total: np.ndarray, owed: int) -> None:
+    """Take what every entry is too large by off a total, modulo 2^32 or 2^64 as its type has it."""
+    bits = 8 * total.itemsize
+    np.subtract(total, total.dtype.type((owed + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)), out=total)
 
 
 def from_grid(values: np.ndarray, grid: Grid, divisor: int = 1) -> np.ndarray:
@@ -106,29 +135,37 @@ def from_grid(values: np.ndarray, grid: Grid, divisor: int = 1) -> np.ndarray:
     return floats
 
 
-def _rounded(vector: np.ndarray, grid: Grid) -> Iterator[tuple[slice, np.ndarray]]:
-    """Grid values, one cache-sized block at a time; a block's are gone when the next one comes.
+def _rounder(vector: np.ndarray, grid: Grid) -> tuple[np.float32 | np.float64, int]:
+    """A float that rounds entries of a vector to the grid when it is added to them, and its bits.
 
-    Floats around 1.5 · 2^(p - bits), where p is the number of bits of a fraction, are 2^-bits apart. So adding that
-    number rounds an entry to the grid, half to even, and the bits of the result are those of that number plus the grid
-    value. (Casting rounded floats to integers is slower.) These bits grow with an entry, and those of entries beyond the
-    range, of infinities and of NaN lie beyond those of all others, so that comparing them checks everything.
+    Floats around 1.5 · 2^(p - bits), where p is the number of bits of a fraction, are 2^-bits apart. So adding that one
+    rounds an entry to the grid, half to even, and the bits of the sum are those of that number plus the grid value. (Casting
+    rounded floats to integers is slower.)
     """
     if vector.dtype not in (np.float32, np.float64):
         raise InputError(f"vectors are summed from fp32 or float64, not {vector.dtype}")
-    single = vector.dtype == np.float32 and grid.largest < SINGLE
-    floats, integers, fraction = (np.float32, np.int32, 23) if single else (np.float64, np.int64, 52)
-    rounder = floats(1.5 * 2.0 ** (fraction - grid.bits))
-    offset = int(rounder.view(integers))
+    if vector.dtype == np.float32 and grid.largest < SINGLE:
+        single = np.float32(1.5 * 2.0 ** (23 - grid.bits))
+        return single, int(single.view(np.int32))
+    double = np.float64(1.5 * 2.0 ** (52 - grid.bits))
+    return double, int(double.view(np.int64))
+
+
+def _sums(
+    vector: np.ndarray, rounder: np.float32 | np.float64, offset: int, grid: Grid
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Grid values plus the offset, one cache-sized block at a time; a block's are gone when the next one comes.
+
+    As bits of floats they grow with an entry, and those of entries beyond the range, of infinities and of NaN lie beyond
+    those of all others, so that comparing them checks everything.
+    """
     smallest, largest = offset - grid.largest, offset + grid.largest
-    buffer = np.empty(min(BLOCK, vector.size), dtype=floats)
+    buffer = np.empty(min(BLOCK, vector.size), dtype=rounder.dtype)
+    integers = buffer.view(f"i{rounder.itemsize}")
     for start in range(0, vector.size, BLOCK):
-        entries = vector[start : start + BLOCK]
-        sums = buffer[: entries.size]
-        with np.errstate(over="ignore", invalid="ignore"):  # all of that lies beyond the bound
-            np.add(entries, rounder, out=sums)
-        values = sums.view(integers)
-        if np.minimum.reduce(values) < smallest or np.maximum.reduce(values) > largest:
+        part = slice(start, min(start + BLOCK, vector.size))
+        sums = integers[: part.stop - start]
+        np.add(vector[part], rounder, out=buffer[: part.stop - start])
+        if np.minimum.reduce(sums) < smallest or np.maximum.reduce(sums) > largest:
             raise InputError(f"a vector has NaN, infinite or |entries| > {grid.limit:g}, more than can be summed")
-        np.subtract(values, offset, out=values)
-        yield slice(start, start + entries.size), values
+        yield part, sums

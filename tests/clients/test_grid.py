@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.exact_sum import ExactSum, added
-from clients.exact.grid import BLOCK, DOUBLE, FINE, SINGLE, Grid, add_to, from_grid, to_grid
+from clients.exact.grid import BLOCK, DOUBLE, FINE, SINGLE, Grid, add_to, from_grid, settle, to_grid
 
 LIMITS = (1, 5, 1000, SINGLE - 1, SINGLE, 2**30, 2**40, DOUBLE - 1)
 
@@ -142,8 +142,12 @@ def test_a_late_bad_entry_leaves_the_total_as_it_was(grid: Grid, place: int) -> 
         with pytest.raises(InputError, match="NaN, infinite or"):
             add_to(total, bad, grid, sign)
         np.testing.assert_array_equal(total, before)
-    add_to(total, good[::-1], grid)
+    owed = add_to(total, good[::-1], grid)
+    settle(total, owed)
     np.testing.assert_array_equal(total, before + before[::-1].astype(np.int64))
+    assert add_to(total, good[::-1], grid, -1) == -owed
+    settle(total, -owed)
+    np.testing.assert_array_equal(total, before)
 
 
 def test_types_and_counters_at_their_edges() -> None:
@@ -204,6 +208,17 @@ def test_partial_sums_of_nodes_are_added_and_never_wrap() -> None:
                 added([start, more])
     with pytest.raises(InputError, match=r"int32 \(2,\), int64 \(2,\)"):
         added([np.zeros(2, dtype=np.int32), np.zeros(2, dtype=np.int64)])
+
+
+@given(st.integers(-(10**6), 10**6), st.sampled_from([np.int32, np.int64]))
+def test_what_is_owed_for_many_vectors_is_settled_at_once(times: int, kind: type[np.signedinteger]) -> None:
+    """It may be more than the type holds; the arithmetic of the type takes it off all the same."""
+    offset, bits = 0x4B400000 << (8 * np.dtype(kind).itemsize - 32), 8 * np.dtype(kind).itemsize
+    right = np.array([0, 5, -7, np.iinfo(kind).max, np.iinfo(kind).min], dtype=kind)
+    wrapped = [(int(entry) + times * offset + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1) for entry in right]
+    total = np.array(wrapped, dtype=kind)
+    settle(total, times * offset)
+    assert total.tolist() == right.tolist()
 
 
 def test_means_round_once() -> None:
