@@ -19,7 +19,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clients.data.source import Referred, ShardRef
-from clients.exact import bits, digest, exact_sum
+from clients.errors import InputError
+from clients.exact import bits, digest
+from clients.exact.exact_sum import ExactSum
+from clients.exact.grid import Grid, to_grid
 from clients.work import masking, pooled
 from clients.work.bench import Arrays, Bench, Measure, Served
 from clients.work.contributions import SUM, Derived, Wanted, contribution
@@ -135,23 +138,23 @@ def perform(site: Site, job: Job, shared: Arrays) -> Reply:
 
 def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
     rule, wants = rule_of(job.facts["rule"]), [Wanted(what=what, value=value) for what, value in job.facts["wants"]]
-    bounds = rule.bounds(site)
-    partial = exact_sum.ExactSum(bounds[-1])
+    bounds, grid = rule.bounds(site), rule.grid(site)
+    partial = ExactSum(bounds[-1], grid)
     arrays: dict[str, np.ndarray] = {}
     tunings: dict[str, dict[str, Any]] = {}
     for client in job.clients:
         shard = site.shard(client)
         tuned = rule.derive(site, shard)
-        grid = exact_sum.to_grid(tuned.vector)
-        partial.merge(grid, 1)
+        values = _summable(client, tuned.vector, grid)
+        partial.merge(values, 1)
         tunings[client] = {
-            "digest": digest.of_array(grid),
+            "digest": digest.of_integers(values),
             "recipe": tuned.recipe,
             "steps": tuned.steps,
             "tokens": tuned.tokens,
             "loss": tuned.loss,
         }
-        derived = Derived(site, shard, tuned.vector, bounds)
+        derived = Derived(site, shard, tuned.vector, bounds, grid, values)
         arrays |= {f"{each.key}/{client}": contribution(derived, each) for each in wants if each != SUM}
     if SUM in wants:
         arrays[SUM.key] = partial.total
@@ -164,6 +167,14 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
         "parameters": bounds[-1],
     }
     return Reply(job.clients, facts, arrays)
+
+
+def _summable(client: str, vector: np.ndarray, grid: Grid) -> np.ndarray:
+    """Grid values of a client's vector; InputError, with its name, if an entry is beyond the grid's bound."""
+    try:
+        return to_grid(vector, grid)
+    except InputError as error:
+        raise InputError(f"client {client}: {error}") from error
 
 
 def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:

@@ -126,6 +126,9 @@ class ModelSpec(Strict):
     resnet: TinyResNet = Field(default_factory=TinyResNet, description="used when base is resnet-18")
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class TuningSpec(Strict):
     """Adam on a client's own shard; a strategy chooses plain or sign-fixed."""
 
@@ -135,8 +138,11 @@ class TuningSpec(Strict):
     micro_batch: int | None = Field(
         None, ge=1, description="examples per pass, in scoring too; a step's gradient is accumulated over several"
     )
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
+    grid: Literal["auto"] | Annotated[int, Field(ge=0, le=64)] = Field(
+        "auto", description="task vectors are summed as whole multiples of 2^-grid; auto: of lr/16384 at most"
+    )
 
 
 class Settings(Strict):

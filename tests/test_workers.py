@@ -34,6 +34,7 @@ from clients.settings import Settings
 from clients.work.contributions import SUM
 from clients.work.served import Masked, Own
 from clients.work.site import Site, open_site
+from clients.work.tuning import grid_of
 from sim.scenario.workers import WorkersSpec
 from sim.workers.grid import GridWorkers
 from sim.workers.opening import one_ray, open_workers
@@ -51,6 +52,7 @@ SETTINGS = Settings.model_validate(
         "tuning": {"steps": 2},
     }
 )
+GRID = grid_of(SETTINGS.tuning, 8)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def tuned(workers: Workers, clients: tuple[str, ...], size: int) -> tuple[str, d
     for index, reply in workers.run(jobs):
         assert reply.error is None
         assert reply.clients == jobs[index].clients
-        total = total or ExactSum(reply.arrays["sum"].size)
+        total = total or ExactSum(reply.arrays["sum"].size, GRID)
         total.merge(reply.arrays["sum"], len(reply.clients))
         digests |= {client: t["digest"] for client, t in reply.facts["tunings"].items()}
     assert total is not None
@@ -184,7 +186,7 @@ def test_a_killed_actor_is_replaced(pool: Workers, clients: tuple[str, ...], ref
     total, digests = None, {}
     for _, reply in pool.run(jobs()):
         assert reply.error is None
-        total = total or ExactSum(reply.arrays["sum"].size)
+        total = total or ExactSum(reply.arrays["sum"].size, GRID)
         total.merge(reply.arrays["sum"], 1)
         digests |= {client: t["digest"] for client, t in reply.facts["tunings"].items()}
     assert total is not None

@@ -19,3 +19,13 @@ def of_array(array: np.ndarray) -> str:
     state = hashlib.sha256(f"{little.dtype.str}{little.shape}".encode())
     state.update(little.data.cast("B") if little.size else b"")
     return state.hexdigest()
+
+
+def of_integers(array: np.ndarray) -> str:
+    """Digest of whole numbers, whichever type holds them: ``of_array`` in the smallest signed type that holds them all."""
+    if array.dtype.kind not in "iu":
+        return of_array(array)
+    smallest, largest = int(array.min(initial=0)), int(array.max(initial=0))
+    types = (np.int8, np.int16, np.int32, np.int64)
+    narrow = next((t for t in types if np.iinfo(t).min <= smallest and largest <= np.iinfo(t).max), array.dtype)
+    return of_array(array.astype(narrow, copy=False))

@@ -13,8 +13,9 @@ import numpy as np
 from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
-from clients.exact import bits, exact_sum, finite
+from clients.exact import bits, finite
 from clients.exact.determinism import deterministic
+from clients.exact.grid import Grid
 from clients.strict import Strict
 from clients.work.site import Site
 
@@ -45,12 +46,18 @@ def text_of(value: float) -> str:
 
 @dataclass(frozen=True)
 class Derived:
-    """A client's vector as it was just derived, fp32 [d], with what it was derived from."""
+    """A client's vector as it was just derived, fp32 or float64 [d], with what it was derived from.
+
+    Attributes:
+        values: the vector on its grid, [d].
+    """
 
     site: Site
     shard: Shard
     vector: np.ndarray
     bounds: tuple[int, ...]
+    grid: Grid
+    values: np.ndarray
     _masks: dict[float, np.ndarray] = field(default_factory=dict)
 
     def mask(self, keep: float) -> np.ndarray:
@@ -66,8 +73,8 @@ def vector(derived: Derived, value: None) -> np.ndarray:
 
 
 def grid(derived: Derived, value: None) -> np.ndarray:
-    """Its grid values, int64 [d]."""
-    return exact_sum.to_grid(derived.vector)
+    """Its grid values, in the fewest bytes that hold those of any client, [d]."""
+    return derived.values.astype(derived.grid.own)
 
 
 def mask(derived: Derived, keep: float) -> np.ndarray:

@@ -17,14 +17,23 @@ from clients import outside
 from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact import bits
+from clients.exact.grid import Grid
 from clients.work import tuning
 from clients.work.rule import Rule as Rule  # as those from outside name it
+from clients.work.rule import most_of
 from clients.work.site import Site
 from clients.work.statistics import ClassSums, Gram, LabelCounts
 from clients.work.tuning import Tuned
 
 
-class Plain(Rule):
+class Tuning(Rule):
+    """Rules whose vectors Adam makes: the grid follows from how far it can go."""
+
+    def grid(self, site: Site) -> Grid:
+        return tuning.grid_of(site.settings.tuning, most_of(site))
+
+
+class Plain(Tuning):
     """Adam on the client's shard."""
 
     name = "plain"
@@ -33,7 +42,7 @@ class Plain(Rule):
         return tuning.tune(site.model, shard, self.name, site.settings.tuning, site.settings.seed)
 
 
-class SignFixed(Rule):
+class SignFixed(Tuning):
     """The same, with every entry held on the side of θ0 that a shared random sign vector says."""
 
     name = "sign_fixed"

@@ -20,12 +20,17 @@ import numpy as np
 from clients.data.dataset import Shard
 from clients.exact import digest
 from clients.exact.determinism import deterministic, environment
+from clients.exact.grid import Grid
 from clients.settings import TuningSpec
 from clients.work.embedding import matmul
 from clients.work.head import numbering, one_hot
-from clients.work.rule import Rule
+from clients.work.rule import Rule, most_of
 from clients.work.site import Site
 from clients.work.tuning import RECIPE, Tuned
+
+BITS = 24
+MOST_EXAMPLES = 2**20
+"""Of a client, where the scenario does not say."""
 
 
 class Statistics(Rule):
@@ -47,7 +52,14 @@ class Statistics(Rule):
 
     def facts(self, site: Site, shard: Shard) -> list[object]:
         """What decides them beside the shard, as JSON values."""
-        return [site.model.digest, environment(site.model.device)]
+        return [site.model.digest, environment(site.model.device), BITS]
+
+    def grid(self, site: Site) -> Grid:
+        """Steps of 2^-24, about as fine as the features are, for as many examples as a client has at most.
+
+        No entry of φ is beyond 1, so a sum over n examples is not beyond n.
+        """
+        return Grid(BITS, (most_examples(site) << BITS) + 1, most_of(site))
 
     def bounds(self, site: Site) -> tuple[int, ...]:
         return tuple(itertools.accumulate([0, *self.sizes(site)]))
@@ -69,6 +81,10 @@ class LabelCounts(Statistics):
 
     def facts(self, site: Site, shard: Shard) -> list[object]:
         return []
+
+    def grid(self, site: Site) -> Grid:
+        """Whole numbers."""
+        return Grid(0, most_examples(site), most_of(site))
 
 
 class ClassSums(Statistics):
@@ -110,6 +126,11 @@ class Gram(ClassSums):
     def sizes(self, site: Site) -> list[int]:
         size = site.embedding.size(self.relu)
         return [size * (size + 1) // 2, *super().sizes(site)]
+
+
+def most_examples(site: Site) -> int:
+    """Examples that a client has at most."""
+    return int(getattr(site.settings.data, "maximum", None) or MOST_EXAMPLES)
 
 
 def labels_of(site: Site) -> int:

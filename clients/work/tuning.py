@@ -8,7 +8,9 @@ Deviations: the paper's pseudocode draws v from {0,1} and lists the projection b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ from clients.data.dataset import Shard
 from clients.errors import NotFiniteError
 from clients.exact import digest
 from clients.exact.determinism import deterministic, environment
+from clients.exact.grid import DOUBLE, FEWEST_BITS, LARGEST_INT64, MOST_BITS, Grid
 from clients.settings import TuningSpec
 
 if TYPE_CHECKING:
@@ -52,11 +55,43 @@ def recipe_digest(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, s
             "model": model.spec.model_dump(mode="json", include=RECIPE),
             "shard": shard.digest(),
             "kind": rule,
-            "tuning": spec.model_dump(mode="json"),
+            "tuning": spec.model_dump(mode="json") | {"grid": grid_bits(spec)},
             "seed": seed,
             "environment": environment(model.device),
         }
     )
+
+
+def grid_bits(spec: TuningSpec) -> int:
+    """Bits of the grid that task vectors are summed on; ``auto``: its step is at most lr · 2^-14."""
+    if spec.grid != "auto":
+        return spec.grid
+    return min(max(math.ceil(14 - math.log2(spec.lr)), FEWEST_BITS), MOST_BITS)
+
+
+def grid_of(spec: TuningSpec, most: int) -> Grid:
+    """The grid that up to ``most`` task vectors are summed on: it reaches as far as Adam, or as int64 allows."""
+    bits = grid_bits(spec)
+    farthest = reach(spec.steps, spec.betas) * spec.lr * 2.0**bits
+    return Grid(bits, math.ceil(min(farthest, DOUBLE - 1, LARGEST_INT64 // most)), most)
+
+
+@lru_cache
+def reach(steps: int, betas: tuple[float, float]) -> float:
+    """How far so many steps of Adam move an entry at most, in learning rates, whatever the gradients; maybe infinite.
+
+    A step is lr · m̂/(√v̂ + ε) with m̂ = Σ wᵢ gᵢ and v̂ = Σ uᵢ gᵢ², so that |m̂|/√v̂ ≤ √(Σ wᵢ²/uᵢ) (Cauchy and Schwarz), where
+    wᵢ = (1−β₁)β₁^(t−i)/(1−β₁^t) and uᵢ likewise of β₂. Rounding θ to fp32 at most doubles a step, since not to move at all
+    would be as near; holding signs only shortens the way. A hundredth is for rounding in Adam itself, as long as ε is above
+    1e-16, below which fp32 has no squares. (A vector beyond the bound is refused, never wrapped.)
+    """
+    one, two = betas
+    ratio = 0.0 if one == 0 else one**2 / two if two else math.inf
+    moved = powers = 0.0
+    for t in range(1, steps + 1):
+        powers = ratio * powers + 1 if powers else 1.0
+        moved += (1 - one) / (1 - one**t) * math.sqrt((1 - two**t) / (1 - two) * powers)
+    return 2 * 1.01 * moved
 
 
 def tune(model: BaseModel, shard: Shard, rule: str, spec: TuningSpec, seed: int, signs: np.ndarray | None = None) -> Tuned:

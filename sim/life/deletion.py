@@ -185,7 +185,7 @@ def _facts(client: str, expected: str, replies: Derived) -> dict[str, object]:
     if client not in replies:
         return {"derived": False, "erased": True}
     reply, cost = replies[client]
-    found = digest.of_array(reply.arrays["sum"]) if "sum" in reply.arrays else None
+    found = digest.of_integers(reply.arrays["sum"]) if "sum" in reply.arrays else None
     return {
         "derived": True,
         "expected_digest": expected,

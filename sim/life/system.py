@@ -13,6 +13,7 @@ from clients.data.population import Population
 from clients.data.source import ShardRef
 from clients.errors import InputError
 from clients.exact.files import write_whole
+from clients.exact.grid import FINE, Grid
 from clients.settings import Settings
 from clients.work.rules import rule_of
 from clients.work.site import HERE, Site, open_site
@@ -82,7 +83,7 @@ class System:
         old, store = self.kept[rule], self.store.at(kept_folder(rule))
         for name in store.sizes():
             store.erase(name)
-        new = Kept(old.folder, rule, old.bounds, old.declared, old.seed, store, old.halved)
+        new = Kept(old.folder, rule, old.bounds, old.declared, old.seed, store, old.halved, old.layout.grid)
         new.changed = dict(old.changed)
         self.kept[rule] = new
         return new
@@ -123,6 +124,7 @@ def build(scenario: Scenario, seed: int, store: Store, population: Population, l
             seed,
             store.at(kept_folder(rule)),
             population.sides.halved,
+            grid_of(site, rule),
         )
         for rule, parts in parts_by_rule(strategies).items()
     }
@@ -145,6 +147,11 @@ def parts_by_rule(strategies: Mapping[str, Strategy[Any]]) -> dict[Rule, tuple[P
 def bounds_of(site: Site, rule: Rule) -> tuple[int, ...]:
     """Where the tensors of a rule's vectors start, then the end; without a rule those of a task vector."""
     return rule_of(rule).bounds(site) if rule else site.model.layout.bounds
+
+
+def grid_of(site: Site, rule: Rule) -> Grid:
+    """The grid that a rule's vectors are summed on; without a rule nothing is summed."""
+    return rule_of(rule).grid(site) if rule else FINE
 
 
 def kept_folder(rule: Rule) -> str:

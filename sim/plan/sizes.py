@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clients.exact.grid import FINE, Grid
 from clients.work.site import Site
-from sim.life.system import Rule, bounds_of, strategies_of
+from sim.life.system import Rule, bounds_of, grid_of, strategies_of
 from sim.plan import machine
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
@@ -24,6 +25,7 @@ class Sizes:
         process: bytes of memory of a process that has opened data and base model.
         halved: whether settings are chosen on half of the members.
         rules: for each rule whose vectors are no task vectors, where their tensors start, then the end.
+        grids: for each rule the grid that its vectors are summed on.
     """
 
     clients: Members
@@ -34,12 +36,14 @@ class Sizes:
     process: int = 0
     halved: bool = False
     rules: Mapping[Rule, tuple[int, ...]] = field(default_factory=dict)
+    grids: Mapping[Rule, Grid] = field(default_factory=dict)
 
     def layout(self, rule: Rule, seed: int) -> Layout:
         """The sizes of what is kept under a rule."""
+        grid = self.grids.get(rule, FINE)
         if (bounds := self.rules.get(rule)) is not None:
-            return Layout(bounds[-1], len(bounds) - 1, seed, self.features)
-        return Layout(self.tunable, self.tensors, seed, self.features)
+            return Layout(bounds[-1], len(bounds) - 1, seed, self.features, grid)
+        return Layout(self.tunable, self.tensors, seed, self.features, grid)
 
 
 def sizes_of(site: Site, scenario: Scenario) -> Sizes:
@@ -56,4 +60,5 @@ def sizes_of(site: Site, scenario: Scenario) -> Sizes:
         process=machine.held(),
         halved=site.manifest.sides.halved,
         rules=rules,
+        grids={rule: grid_of(site, rule) for rule in bounds},
     )

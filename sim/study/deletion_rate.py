@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from strategies.retrain.slices import rotations, usable
+from strategies.slices import rotations, usable
 
 Asker = Literal["uniform", "exponential", "pareto"]
 """How likely each slice is asked for: all alike, or as the quantiles of an exponential or a Pareto distribution, which are

@@ -36,7 +36,7 @@ from clients.jobs import Job, train_job
 from clients.work.pooled import Term, Training
 from clients.work.served import BASE, Ensemble, Served
 from strategies.retrain.sisa import check_vote
-from strategies.retrain.slices import dealt, first_change, rotations, usable
+from strategies.slices import dealt, first_change, rotations, usable
 from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 from strategies.work import Work, pool

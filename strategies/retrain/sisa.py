@@ -22,7 +22,7 @@ from clients.errors import InputError
 from clients.jobs import train_job
 from clients.work.pooled import Term, Training
 from clients.work.served import BASE, Ensemble, Served
-from strategies.retrain.slices import Slices, dealt, first_change
+from strategies.slices import Slices, dealt, first_change
 from strategies.state.kept import Kept
 from strategies.strategy import Ask, Deletion, Parameters, Strategy
 from strategies.work import Work, pool

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from clients.exact import digest
-from clients.exact.exact_sum import BLOCK
+from clients.exact.grid import BLOCK
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.layout import Layout, Shape

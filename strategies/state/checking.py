@@ -6,7 +6,7 @@ import numpy as np
 
 from clients.errors import InputError
 from clients.exact import digest
-from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
+from clients.exact.grid import Grid, to_grid
 from clients.jobs import Reply
 from clients.work.contributions import GRID, SUM, VECTOR, Wanted
 from strategies.state.layout import Shape
@@ -15,12 +15,12 @@ Signs = Callable[[], np.ndarray | None]
 Wants = Mapping[Wanted, Shape | None]
 
 
-def check(reply: Reply, wants: Wants, known: Collection[str], size: int, signs: Signs) -> None:
+def check(reply: Reply, wants: Wants, known: Collection[str], grid: Grid, signs: Signs) -> None:
     """Check the reply of a tune job; what of it can be checked against digests and signs depends on what was wanted.
 
     Args:
         known: clients that have sent theirs.
-        size: d.
+        grid: that vectors are summed on.
         signs: gives the fp32 [d] that every vector has to agree with; None where there is none.
 
     Raises:
@@ -42,18 +42,18 @@ def check(reply: Reply, wants: Wants, known: Collection[str], size: int, signs: 
         if wanted.what == "anchor":
             _check_anchors(reply, wanted)
     if SUM in wants:
-        _check_sum(reply, len(known))
+        _check_sum(reply, len(known), grid)
     if SUM in wants and len(reply.clients) == 1:
         _check_grid(reply, reply.clients[0], reply.arrays[SUM.key], signs)
     if GRID in wants:
         for client in reply.clients:
             _check_grid(reply, client, reply.arrays[f"{GRID.key}/{client}"], signs)
     if VECTOR in wants:
-        total = np.zeros(size, dtype=np.int64)
+        total = np.zeros((), dtype=grid.dtype)
         for client in reply.clients:
-            grid = to_grid(reply.arrays[f"{VECTOR.key}/{client}"])
-            _check_grid(reply, client, grid, signs)
-            total += grid
+            values = _values(reply, client, grid)
+            _check_grid(reply, client, values, signs)
+            total = total + values
         if SUM in wants and not np.array_equal(total, reply.arrays[SUM.key]):
             raise InputError(f"an update for {who}: its sum is not that of its task vectors")
 
@@ -63,9 +63,12 @@ def placed(number: object, count: int) -> bool:
     return type(number) is int and 0 <= number < count
 
 
-def genuine(vector: np.ndarray, claimed: str) -> bool:
-    """Whether a vector has the digest that was recorded of it; InputError if it could not be summed."""
-    return digest.of_array(to_grid(vector)) == claimed
+def genuine(vector: np.ndarray, grid: Grid, claimed: str) -> bool:
+    """Whether a vector is, on the grid, the one whose digest was recorded; what cannot be summed is none."""
+    try:
+        return digest.of_integers(to_grid(vector, grid)) == claimed
+    except InputError:
+        return False
 
 
 def _arrays(clients: tuple[str, ...], wants: Wants) -> dict[str, Shape | None]:
@@ -83,18 +86,25 @@ def _check_anchors(reply: Reply, wanted: Wanted) -> None:
             raise InputError(f"client {client}: says {number} of the anchors it is nearest to, expected 0 to {count - 1}")
 
 
-def _check_sum(reply: Reply, known: int) -> None:
+def _check_sum(reply: Reply, known: int, grid: Grid) -> None:
     """That the sum can be added to that of so many others: later it would be too late, as other parts have been folded."""
     count, total = len(reply.clients), reply.arrays[SUM.key]
-    if known + count > MOST_VECTORS:
-        raise InputError(f"an exact sum holds 0 to {MOST_VECTORS} vectors, not {known + count}")
-    if total.size and max(int(total.max()), -int(total.min())) > count * LARGEST_GRID:
+    if known + count > grid.most:
+        raise InputError(f"an exact sum holds 0 to {grid.most} vectors, not {known + count}")
+    if total.size and max(int(total.max()), -int(total.min())) > count * grid.largest:
         raise InputError(f"an update for {', '.join(reply.clients)}: its sum is beyond what {count} vectors can come to")
 
 
-def _check_grid(reply: Reply, client: str, grid: np.ndarray, signs: Signs) -> None:
-    if digest.of_array(grid) != reply.facts["tunings"][client]["digest"]:
+def _values(reply: Reply, client: str, grid: Grid) -> np.ndarray:
+    try:
+        return to_grid(reply.arrays[f"{VECTOR.key}/{client}"], grid)
+    except InputError as error:
+        raise InputError(f"client {client}: {error}") from error
+
+
+def _check_grid(reply: Reply, client: str, values: np.ndarray, signs: Signs) -> None:
+    if digest.of_integers(values) != reply.facts["tunings"][client]["digest"]:
         raise InputError(f"client {client}: its task vector does not have the digest it claims")
     shared = signs()
-    if shared is not None and (grid * shared.astype(np.int64) < 0).any():
+    if shared is not None and (values * shared.astype(np.int8) < 0).any():
         raise InputError(f"client {client}: its task vector goes against the shared signs")

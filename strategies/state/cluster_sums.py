@@ -1,7 +1,7 @@
 """Sums per cluster of clients of something that follows from each task vector alone: exact, and exact to subtract from.
 
 A client's cluster is a hash of its name, or the anchor that its data are nearest to (``ClusterSums.cluster``). Of its vector
-on the grid (``clients.exact.exact_sum``) is added
+on the grid (``clients.exact.grid``) is added
 
     vectors   the vector
     dropped   the vector with each entry dropped with probability ``share``; which ones follows from the run's seed and the
@@ -20,7 +20,7 @@ import numpy as np
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import MOST_VECTORS, from_grid, to_grid
+from clients.exact.grid import Grid, from_grid, to_grid
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.anchors import Anchors
@@ -59,14 +59,13 @@ class ClusterSums(Whole):
     def wants(self) -> Mapping[Wanted, Shape | None]:
         return {VECTOR: ((self.kept.size,), np.float32)}
 
-    @property
-    def dtype(self) -> type[np.signedinteger]:
+    def dtype(self, grid: Grid) -> np.dtype[Any]:
         """Of the sums in memory."""
-        return np.int32 if self.of == "votes" else np.int64
+        return grid.counter if self.of == "votes" else grid.dtype
 
-    def stored(self, count: int) -> np.dtype[Any]:
+    def stored(self, count: int, grid: Grid) -> np.dtype[Any]:
         """Of a sum of ``count`` contributions on disk: votes take the fewest bytes that hold them all."""
-        return np.min_scalar_type(count) if self.of == "votes" else np.dtype(np.int64)
+        return np.min_scalar_type(count) if self.of == "votes" else grid.dtype
 
     def cluster(self, client: str) -> int:
         """The number of a member's cluster, from 0."""
@@ -77,7 +76,7 @@ class ClusterSums(Whole):
     def contribution(self, client: str, grid: np.ndarray) -> np.ndarray:
         """What a client adds, by the grid values of its vector; int [d]."""
         if self.of == "votes":
-            return bits.largest_share(from_grid(grid), self.share).astype(np.int32)
+            return bits.largest_share(from_grid(grid, self.kept.layout.grid), self.share)
         if self.of == "dropped":
             key = int(digest.of_json(["drop", self.kept.seed, client])[:15], 16)
             kept = np.random.Generator(np.random.Philox(key=key)).random(grid.size, dtype=np.float32) >= self.share
@@ -91,23 +90,23 @@ class ClusterSums(Whole):
 
     def imagine(self, members: Iterable[str]) -> None:
         self.counts = dict(Counter(self.cluster(client) for client in members))
-        self.totals = {k: np.zeros(self.kept.size, dtype=self.dtype) for k in self.counts}
+        self.totals = {k: np.zeros(self.kept.size, dtype=self.dtype(self.kept.layout.grid)) for k in self.counts}
 
     def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
-        self._fold(client, to_grid(sent[VECTOR]), 1)
+        self._fold(client, to_grid(sent[VECTOR], self.kept.layout.grid), 1)
 
     def take_out(self, client: str, grid: np.ndarray) -> None:
         self._fold(client, grid, -1)
 
     def _fold(self, client: str, grid: np.ndarray, sign: Literal[1, -1]) -> None:
         k = self.cluster(client)
-        count = self.counts.get(k, 0) + sign
-        if not 0 <= count <= MOST_VECTORS:
-            raise InputError(f"a sum holds 0 to {MOST_VECTORS} vectors, not {count}")
+        count, most = self.counts.get(k, 0) + sign, self.kept.layout.grid.most
+        if not 0 <= count <= most:
+            raise InputError(f"a sum holds 0 to {most} vectors, not {count}")
         if count == 0:
             del self.totals[k], self.counts[k]
             return
-        total = self.totals.setdefault(k, np.zeros(self.kept.size, dtype=self.dtype))
+        total = self.totals.setdefault(k, np.zeros(self.kept.size, dtype=self.dtype(self.kept.layout.grid)))
         (np.add if sign > 0 else np.subtract)(total, self.contribution(client, grid), out=total)
         self.counts[k] = count
 
@@ -124,38 +123,38 @@ class ClusterSums(Whole):
         if not chosen:
             return np.zeros(self.kept.size, dtype=np.float32)
         total = self.totals[chosen[0]] if len(chosen) == 1 else np.sum([self.totals[c] for c in chosen], axis=0)
-        return from_grid(total, sum(self.counts[c] for c in chosen))
+        return from_grid(total, self.kept.layout.grid, sum(self.counts[c] for c in chosen))
 
     def digest(self) -> dict[str, Any]:
-        sums = [[k, self.counts[k], digest.of_array(self.totals[k])] for k in sorted(self.totals)]
+        sums = [[k, self.counts[k], digest.of_integers(self.totals[k])] for k in sorted(self.totals)]
         return {self.name: digest.of_json(sums)} | (self.kept[Anchors(self.count)].digest() if self.by == "anchor" else {})
 
     # -- files and prices -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """One array per cluster, by its number, and the counts."""
-        present = sorted(self.totals)
+        present, grid = sorted(self.totals), self.kept.layout.grid
         counts = np.array([[k, self.counts[k]] for k in present], dtype=np.int64).reshape(-1, 2)
-        totals = {str(k): self.totals[k].astype(self.stored(self.counts[k]), copy=False) for k in present}
+        totals = {str(k): self.totals[k].astype(self.stored(self.counts[k], grid), copy=False) for k in present}
         self.write(totals | {"counts": counts})
 
     def load(self) -> None:
-        arrays, path = self.read(), self.kept.store.path(self.file)
+        arrays, path, grid = self.read(), self.kept.store.path(self.file), self.kept.layout.grid
         counts = arrays.pop("counts", np.zeros((0, 2), dtype=np.int64))
         if counts.ndim == 2 and counts.shape[1] == 2:
             self.counts = {int(k): int(count) for k, count in counts}
-        expected = {str(k): ((self.kept.size,), self.stored(count)) for k, count in self.counts.items()}
+        expected = {str(k): ((self.kept.size,), self.stored(count, grid)) for k, count in self.counts.items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
             raise InputError(f"{path}: not the sums of {self.name} over {self.kept.size} parameters")
         if sum(self.counts.values()) != len(self.kept.members):
             raise damaged(path, f"its sums are not of {len(self.kept.members)} vectors")
-        self.totals = {int(k): array.astype(self.dtype) for k, array in arrays.items()}
+        self.totals = {int(k): array.astype(self.dtype(grid)) for k, array in arrays.items()}
 
     def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
         counts = Counter(clusters.number(client, self.count, size.seed) for client in members)
-        arrays: dict[str, Shape] = {str(k): ((size.size,), self.stored(count)) for k, count in counts.items()}
+        arrays: dict[str, Shape] = {str(k): ((size.size,), self.stored(count, size.grid)) for k, count in counts.items()}
         return {self.name: arrays | {"counts": ((len(counts), 2), np.int64)}}
 
     def memory(self, size: Layout, members: tuple[str, ...]) -> int:
         occupied = {clusters.number(client, self.count, size.seed) for client in members}
-        return np.dtype(self.dtype).itemsize * size.size * len(occupied)
+        return self.dtype(size.grid).itemsize * size.size * len(occupied)

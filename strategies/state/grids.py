@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clients.exact.exact_sum import GRID_BITS
 from clients.jobs import Reply
 from clients.work.contributions import GRID, Wanted
 from strategies.state.layout import Layout, Shape
@@ -13,7 +12,7 @@ from strategies.state.sum import Sum
 
 
 class Grids(Own):
-    """The grid values of each client's vector, int64 [d]."""
+    """The grid values of each client's vector, [d], in the fewest bytes that hold those of any client."""
 
     name = "grids"
 
@@ -21,7 +20,7 @@ class Grids(Own):
         return {GRID: self.shape(self.kept.layout)}
 
     def shape(self, size: Layout) -> tuple[tuple[int, ...], type[np.generic]]:
-        return (size.size,), np.int64
+        return (size.size,), size.grid.own.type
 
     def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
         self.write(client, sent[GRID])
@@ -37,7 +36,7 @@ class Grids(Own):
 
     def values(self, client: str) -> np.ndarray:
         """What the grid values stand for, float64 [d]."""
-        return self.read(client) / 2.0**GRID_BITS
+        return self.read(client) / 2.0**self.kept.layout.grid.bits
 
 
 class OwnSum(Sum):
@@ -54,10 +53,13 @@ class OwnSum(Sum):
 
     def fold(self, reply: Reply) -> None:
         for client in reply.clients:
-            self.total.merge(reply.arrays[f"{GRID.key}/{client}"], 1)
+            self._merge(reply.arrays[f"{GRID.key}/{client}"], 1)
 
     def take_out(self, client: str, grid: np.ndarray) -> None:
         """``erase`` does it."""
 
     def erase(self, client: str) -> None:
-        self.total.merge(self.kept[Grids()].read(client), -1)
+        self._merge(self.kept[Grids()].read(client), -1)
+
+    def _merge(self, values: np.ndarray, count: int) -> None:
+        self.total.merge(values.astype(self.kept.layout.grid.dtype), count)

@@ -22,6 +22,7 @@ import numpy as np
 
 from clients.errors import InputError
 from clients.exact import digest
+from clients.exact.grid import FINE, Grid
 from clients.jobs import Reply
 from clients.work.contributions import SUM, Wanted
 from clients.work.rules import rule_of
@@ -68,11 +69,12 @@ class Kept:
         seed: int,
         store: Store | None = None,
         halved: bool = False,
+        grid: Grid = FINE,
     ) -> None:
         self.folder, self.rule, self.bounds, self.seed, self.halved = folder, rule, bounds, seed, halved
         self.store: Store = store or Folder(folder)
         self.size = bounds[-1]
-        self.layout = Layout(self.size, len(bounds) - 1, seed)
+        self.layout = Layout(self.size, len(bounds) - 1, seed, grid=grid)
         self.members: dict[str, dict[str, Any]] = {}
         self.changed: dict[str, str] = {}
         self.imagined = False
@@ -108,7 +110,7 @@ class Kept:
 
     def _check(self, reply: Reply, others: Collection[str]) -> None:
         """Whether a reply can be folded in beside these members; InputError if not."""
-        checking.check(reply, self.wants(), others, self.size, self._signs)
+        checking.check(reply, self.wants(), others, self.layout.grid, self._signs)
         for part in self._joining:
             gone = next((o for o in others for name in part.files_of(o) if not self.store.has(name)), None)
             if gone is not None:
@@ -205,7 +207,8 @@ class Kept:
         """Whether a vector derived again is, bit for bit, the one that was summed."""
         if reply is None or reply.error or reply.clients != (client,) or SUM.key not in reply.arrays:
             return False
-        return digest.of_array(reply.arrays[SUM.key]) == self.members[client]["digest"]
+        values = reply.arrays[SUM.key]
+        return values.dtype == self.layout.grid.dtype and digest.of_integers(values) == self.members[client]["digest"]
 
     def subtract(self, client: str, reply: Reply) -> None:
         """Take a client out of what is summed, by its vector, derived again.

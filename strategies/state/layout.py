@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from clients.exact.grid import FINE, Grid
+
 Shape = tuple[tuple[int, ...], Any]
 """Shape and type of an array."""
 
@@ -24,12 +26,14 @@ class Layout:
         tensors: in how many tensors.
         seed: of the run; random clusters follow from it.
         features: width of a client's mean feature, 0 where it is not known.
+        grid: that vectors are summed on.
     """
 
     size: int
     tensors: int
     seed: int
     features: int = 0
+    grid: Grid = FINE
 
     @property
     def mask_bytes(self) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from clients.exact import bits, digest
-from clients.exact.exact_sum import GRID_BITS
 from clients.work.contributions import Wanted, text_of
 from strategies.state.layout import Layout, Shape
 from strategies.state.part import Own, Part, Whole, damaged
@@ -67,7 +66,7 @@ class Masks(Own):
 
 
 class Counts(Whole):
-    """c = Σ m_t, int32 [d]. The direction ``counts-KEEP`` is Σ/c where c > 0, else 0.
+    """c = Σ m_t, [d], in the fewest bytes that count all who may join. The direction ``counts-KEEP`` is Σ/c, 0 where c is.
 
     A client's mask leaves c as it came, from its file; nothing is derived for it.
     """
@@ -84,7 +83,7 @@ class Counts(Whole):
         return self.kept[Masks(self.keep)].wants()
 
     def start(self) -> None:
-        self.counts = np.zeros(self.kept.size, dtype=np.int32)
+        self.counts = np.zeros(self.kept.size, dtype=self.kept.layout.grid.counter)
 
     def imagine(self, members: Iterable[str]) -> None:
         self.counts[:] = len(list(members))
@@ -101,24 +100,29 @@ class Counts(Whole):
         return self.name
 
     def direction(self, rest: str) -> np.ndarray:
-        total, counts = self.kept[Sum()].total.total, self.counts
-        shares = np.divide(total, counts, out=np.zeros(self.kept.size), where=counts > 0)
-        return (shares / 2.0**GRID_BITS).astype(np.float32)
+        total, counts = self.kept[Sum()].total, self.counts
+        shares = np.divide(total.total, counts, out=np.zeros(self.kept.size), where=counts > 0)
+        return (shares / 2.0**total.grid.bits).astype(np.float32)
 
     def save(self) -> None:
         self.write({"counts": self.counts})
 
     def load(self) -> None:
-        self.counts = self.read()["counts"].copy()
+        counts, path = self.read().get("counts", np.zeros(0)), self.kept.store.path(self.file)
+        if (counts.shape, counts.dtype) != (self.counts.shape, self.counts.dtype):
+            raise damaged(path, f"{counts.dtype} {counts.shape}, expected {self.counts.dtype} {self.counts.shape}")
+        if counts.max(initial=0) > len(self.kept.members):
+            raise damaged(path, f"counts more than {len(self.kept.members)} masks")
+        self.counts = counts.copy()
 
     def digest(self) -> dict[str, str]:
-        return {self.name: digest.of_array(self.counts)}
+        return {self.name: digest.of_integers(self.counts)}
 
     def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
-        return {self.name: {"counts": ((size.size,), np.int32)}}
+        return {self.name: {"counts": ((size.size,), size.grid.counter)}}
 
     def memory(self, size: Layout, members: tuple[str, ...]) -> int:
-        return 4 * size.size
+        return size.grid.counter.itemsize * size.size
 
 
 def masked(keep: float) -> tuple[Masks, Sizes]:

@@ -114,7 +114,7 @@ class Part:
         """Take in what one client has sent."""
 
     def take_out(self, client: str, grid: np.ndarray) -> None:
-        """Subtract what a client added, by the grid values of its vector, derived again; int64 [d]."""
+        """Subtract what a client added, by the grid values of its vector, derived again; int32 or int64 [d]."""
 
     def erase(self, client: str) -> None:
         """Delete every file and entry of a client. What was summed is ``take_out``'s matter."""

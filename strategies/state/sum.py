@@ -1,4 +1,4 @@
-"""The exact sum Σ of all vectors, as int64 on the grid of ``clients.exact.exact_sum``."""
+"""The exact sum Σ of all vectors, as values of the rule's grid (``clients.exact.grid``)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -25,10 +25,10 @@ class Sum(Whole):
     total: ExactSum
 
     def wants(self) -> Mapping[Wanted, Shape | None]:
-        return {SUM: ((self.kept.size,), np.int64)}
+        return {SUM: ((self.kept.size,), self.kept.layout.grid.dtype)}
 
     def start(self) -> None:
-        self.total = ExactSum(self.kept.size)
+        self.total = ExactSum(self.kept.size, self.kept.layout.grid)
 
     def imagine(self, members: Iterable[str]) -> None:
         self.total.count = len(list(members))
@@ -47,7 +47,7 @@ class Sum(Whole):
 
     def load(self) -> None:
         path = self.kept.store.path(self.file)
-        self.total = ExactSum.load(path)
+        self.total = ExactSum.load(path, self.kept.layout.grid)
         size, count, members = self.total.total.size, self.total.count, len(self.kept.members)
         if (size, count) != (self.kept.size, members):
             raise damaged(path, f"{count} vectors of {size} entries, expected {members} of {self.kept.size}")
@@ -56,7 +56,7 @@ class Sum(Whole):
         return {self.name: self.total.digest()}
 
     def layout(self, size: Layout, members: tuple[str, ...]) -> dict[str, Mapping[str, Shape]]:
-        return {self.name: {"sum": ((size.size,), np.int64), "count": ((1,), np.int64)}}
+        return {self.name: {"sum": ((size.size,), size.grid.dtype), "count": ((1,), np.int64)}}
 
     def memory(self, size: Layout, members: tuple[str, ...]) -> int:
-        return 8 * size.size
+        return size.grid.dtype.itemsize * size.size

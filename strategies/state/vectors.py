@@ -57,7 +57,7 @@ class EveryVector(Part):
     def load(self) -> None:
         """Check every vector: no state digest speaks of them."""
         for client, member in self.kept.members.items():
-            if not checking.genuine(self.row(client)(slice(None)), member["digest"]):
+            if not checking.genuine(self.row(client)(slice(None)), self.kept.layout.grid, member["digest"]):
                 path = self.kept.store.path(self.kept[Vectors()].file(client))
                 raise damaged(path, "not the vector that was merged")
 

@@ -8,12 +8,16 @@ machine slows all of them alike; medians.
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
 from clients.exact import bits
-from clients.exact.exact_sum import ExactSum, to_grid
+from clients.exact.exact_sum import ExactSum
+from clients.exact.grid import FINE, Grid, to_grid
+from clients.settings import TuningSpec
+from clients.work.tuning import grid_of
 
 Ways = dict[str, Callable[[], object]]
 
@@ -41,8 +45,10 @@ def show(title: str, times: dict[str, float]) -> None:
 def sums(vectors: list[np.ndarray]) -> Ways:
     """Adding one vector to a sum."""
     size = vectors[0].size
-    floats, naive, exact = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.int64), ExactSum(size)
-    turn = {"floats": 0, "naive": 0, "exact": 0}
+    floats, naive = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.int64)
+    tuned, many = grid_of(TuningSpec(), 500), grid_of(TuningSpec(), 10**6)
+    middle = Grid(26, 2**23, 200)
+    turn: Counter[str] = Counter()
 
     def following(name: str) -> np.ndarray:
         turn[name] += 1
@@ -54,9 +60,17 @@ def sums(vectors: list[np.ndarray]) -> Ways:
     def add_naive() -> None:
         np.add(naive, np.rint(following("naive").astype(np.float64) * 2**32).astype(np.int64), out=naive)
 
+    def adding(grid: Grid) -> Callable[[], object]:
+        exact, name = ExactSum(size, grid), f"{grid}"
+        return lambda: exact.add(following(name))
+
+    assert (tuned.dtype, middle.dtype, many.dtype) == (np.int32, np.int32, np.int64)
     return {
         "fp32, in place (not exact)": add_floats,
-        "exact: ExactSum.add": lambda: exact.add(following("exact")),
+        "exact: ExactSum.add, grid auto, 500 clients: int32": adding(tuned),
+        "exact, grid auto, 1,000,000 clients: int64": adding(many),
+        "exact, bounds beyond 2^22 steps: int32": adding(middle),
+        "exact, grid of 2^-32: int64": adding(FINE),
         "fixed point, naive: int64(rint(float64(x) 2^32))": add_naive,
     }
 
@@ -93,11 +107,11 @@ def serving(theta: np.ndarray, direction: np.ndarray, mask: np.ndarray) -> Ways:
     }
 
 
-def main(size: int = 4_000_000, rounds: int = 15) -> None:
+def main(size: int = 16_000_000, rounds: int = 15) -> None:
     random = np.random.default_rng(0)
     vectors = [random.normal(0, 1e-3, size).astype(np.float32) for _ in range(3)]
     naive = np.rint(vectors[0].astype(np.float64) * 2**32).astype(np.int64)
-    assert np.array_equal(to_grid(vectors[0]), naive)
+    assert np.array_equal(to_grid(vectors[0], FINE), naive)
     mask = vectors[2] > 0
     print(f"{size} parameters, medians of {rounds} rounds; per parameter, ratios to the first line of each group")
     show("add one vector to a sum", medians(sums(vectors), rounds, size))

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from clients.exact import bits, digest
-from clients.exact.exact_sum import to_grid
+from clients.exact.grid import to_grid
 from clients.jobs import Job, Reply, mask_job, perform, score_job, tune_job
 from clients.work import masking, scoring, tuning
 from clients.work.contributions import SUM, VECTOR, Wanted
+from clients.work.rules import rule_of
 from clients.work.served import BASE, Masked, Mix, Own
 from clients.work.site import Site, open_site
 
@@ -50,12 +51,15 @@ def score_at(site: Site, client: str, theta: np.ndarray) -> float:
 @pytest.mark.parametrize("rule", ["plain", "sign_fixed"])
 def test_the_partial_sum_is_the_sum_of_the_clients_grids(site: Site, rule: str) -> None:
     reply = done(site, tune_job(CLIENTS, rule, [SUM]))
-    grids = {client: to_grid(vector_of(site, client, rule)) for client in CLIENTS}
+    grids = {client: to_grid(vector_of(site, client, rule), rule_of(rule).grid(site)) for client in CLIENTS}
+    steps = np.sum([np.rint(vector_of(site, client, rule).astype(np.float64) * 2**23) for client in CLIENTS], axis=0)
     np.testing.assert_array_equal(reply.arrays["sum"], sum(grids.values()))
+    np.testing.assert_array_equal(reply.arrays["sum"], steps)  # lr 3e-3: 2^-23 is at most lr / 2^14, 2^-22 is more
+    assert reply.arrays["sum"].dtype == np.int32
     assert set(reply.arrays) == {"sum"}
     for client in CLIENTS:
         told = reply.facts["tunings"][client]
-        assert told["digest"] == digest.of_array(grids[client])
+        assert told["digest"] == digest.of_integers(grids[client].astype(np.int64))
         shard = site.shard(client)
         assert told["recipe"] == tuning.recipe_digest(site.model, shard, rule, site.settings.tuning, site.settings.seed)
         assert told["steps"] == 2

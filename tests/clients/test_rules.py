@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import to_grid
+from clients.exact.grid import FINE, to_grid
 from clients.jobs import perform, tune_job
 from clients.settings import TuningSpec
 from clients.work.contributions import SUM, VECTOR, Wanted
@@ -178,8 +178,8 @@ def test_a_class_from_outside(site: Site, outside: Callable[[str], str]) -> None
         assert reply.arrays[f"size-1/{client}"] == pytest.approx([3, vectors[client][2:].mean()])
         told = reply.facts["tunings"][client]
         assert (told["recipe"], told["steps"], told["loss"]) == (f"recipe of {client}", 0, 0.5)
-        assert told["digest"] == digest.of_array(to_grid(vectors[client]))
-    np.testing.assert_array_equal(reply.arrays["sum"], sum(to_grid(vector) for vector in vectors.values()))
+        assert told["digest"] == digest.of_integers(to_grid(vectors[client], FINE))
+    np.testing.assert_array_equal(reply.arrays["sum"], sum(to_grid(vector, FINE) for vector in vectors.values()))
     counted = {key: reply.facts[key] for key in ("gradient_steps", "parallel_steps", "client_tunings", "parameters")}
     assert counted == {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 2, "parameters": 5}
 

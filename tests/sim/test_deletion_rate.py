@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.study.deletion_rate import asked, counted, expected, survived, weights
-from strategies.retrain.slices import rotations, usable
+from strategies.slices import rotations, usable
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tiny_scenario import TINY, tiny
 from clients.errors import InputError
 from clients.exact import bits
 from clients.exact.exact_sum import ExactSum
+from clients.work.rules import rule_of
 from clients.work.site import Site, open_site
 from clients.work.tuning import tune
 from sim.life import ledger
@@ -54,14 +55,16 @@ def test_the_saved_sum_is_the_sum_of_the_retained_clients_tuned_here(finished: P
     """An independent rebuild: every retained client is tuned in this test and added in plain integers."""
     site: Site = open_site(load_scenario(str(finished / "scenario.yaml")).settings(7))
     forgotten = {record["client"] for record in records_of(finished, "request")}
+    bits_ = math.ceil(14 - math.log2(site.settings.tuning.lr))
     for kind in ("plain", "sign_fixed"):
         expected = np.zeros(site.model.layout.size, dtype=np.int64)
         signs = bits.sign_vector(7, expected.size) if kind == "sign_fixed" else None
         for shard in site.shards():
             if shard.client not in forgotten:
                 tau = tune(site.model, shard, kind, site.settings.tuning, 7, signs).vector
-                expected += np.rint(tau.astype(np.float64) * 2**32).astype(np.int64)
-        saved = ExactSum.load(finished / "state" / "7" / f"kept-{kind}" / "sum.safetensors")
+                expected += np.rint(tau.astype(np.float64) * 2.0**bits_).astype(np.int64)
+        saved = ExactSum.load(finished / "state" / "7" / f"kept-{kind}" / "sum.safetensors", rule_of(kind).grid(site))
+        assert saved.total.dtype == np.int32
         assert saved.count == 4
         np.testing.assert_array_equal(saved.total, expected)
 
@@ -123,7 +126,7 @@ def test_bytes_are_of_what_each_strategy_wants(finished: Path) -> None:
     (learned,) = records_of(finished, "learned")
     up = {label: facts["bytes_up"] for label, facts in learned["strategies"].items()}
     mask = (size + 7) // 8
-    expected = {"local": 8 * 4 * size, "average": 3 * 8 * size, "sift_masks": 3 * 8 * size + 8 * mask, "mask_only": 8 * mask}
+    expected = {"local": 8 * 4 * size, "average": 3 * 4 * size, "sift_masks": 3 * 4 * size + 8 * mask, "mask_only": 8 * mask}
     for label, exact in expected.items():
         assert exact <= up[label] < exact + 8 * 1000, label
     assert up["zero_shot"] == 0
@@ -182,7 +185,7 @@ def test_the_ledger_tells_joins_requests_and_deletions_with_their_costs(finished
         assert record["matched"] is True
         assert record["derived_digest"] == record["expected_digest"] == digests[record["rule"], record["client"]]
         assert (record["gradient_steps"], record["client_tunings"]) == (STEPS, 1)
-        assert 8 * size < record["bytes_up"] < 8 * size + 1000
+        assert 4 * size < record["bytes_up"] < 4 * size + 1000
         assert 0 < record["bytes_down"] < 1000
     releases = records_of(finished, "release")
     assert [len(record["clients"]) for record in releases] == [2, 2]

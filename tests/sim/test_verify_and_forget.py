@@ -21,7 +21,7 @@ def current(run: Path) -> list[str]:
 
 
 def flip(path: Path, at: int = -8) -> None:
-    """Change one bit; -8 is the lowest byte of the last int64."""
+    """Change one bit; -8 is the lowest byte of the last int64, and of the last int32 but one."""
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)

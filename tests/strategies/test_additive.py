@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from updates import BOUNDS, SEED, SIZE, reply, vector
 
 from clients.errors import InputError
-from clients.exact.exact_sum import to_grid
+from clients.exact.grid import FINE, to_grid
 from strategies.state.cluster_sums import ClusterSums
 from strategies.state.clusters import number
 from strategies.state.kept import Kept
@@ -22,7 +22,7 @@ Make = Callable[..., Kept]
 
 
 def grid(client: str) -> np.ndarray:
-    return to_grid(vector(client))
+    return to_grid(vector(client), FINE)
 
 
 def sums_of(part: ClusterSums, clients: list[str], folder: Path = Path("nowhere")) -> ClusterSums:
@@ -84,7 +84,7 @@ def test_votes_count_the_largest_entries() -> None:
 
 def test_votes_take_the_fewest_bytes_that_hold_them(tmp_path: Path) -> None:
     for count, width in ((1, 1), (255, 1), (256, 2), (65536, 4)):
-        assert ClusterSums("votes").stored(count).itemsize == width
+        assert ClusterSums("votes").stored(count, FINE).itemsize == width
     sums = sums_of(ALL[2], list(NAMES), tmp_path)
     sums.save()
     assert 2 * SIZE < len(sums.kept.store.read(sums.file)) < 2 * SIZE + 250  # two clusters, a byte a counter

@@ -11,7 +11,7 @@ from updates import BOUNDS, SEED, anchor, reply, shards, vector
 
 from clients.errors import InputError
 from clients.exact import bits
-from clients.exact.exact_sum import to_grid
+from clients.exact.grid import FINE, to_grid
 from clients.jobs import Reply
 from strategies.state.affinity import Gram
 from strategies.state.cluster_sums import ClusterSums
@@ -40,8 +40,8 @@ def test_the_old_part_is_taken_out_and_the_new_one_is_in(make_kept: Make) -> Non
     kept.direction("mean")  # it is not remembered
     kept.exchange("b", reply(("b",), (Sum(),)), reply(("b",), PARTS, data=LESS))
     left = {client: vector(client, data=LESS.get(client, 0)) for client in NAMES}
-    np.testing.assert_array_equal(kept[Sum()].total.total, sum(to_grid(tau) for tau in left.values()))
-    mean = np.sum([to_grid(tau) for tau in left.values()], axis=0) / 2**32 / 4
+    np.testing.assert_array_equal(kept[Sum()].total.total, sum(to_grid(tau, FINE) for tau in left.values()))
+    mean = np.sum([to_grid(tau, FINE) for tau in left.values()], axis=0) / 2**32 / 4
     np.testing.assert_array_equal(kept.direction("mean"), mean.astype(np.float32))
     masks = {client: bits.largest_share(tau, 0.5) for client, tau in left.items()}
     np.testing.assert_array_equal(kept[Counts(0.5)].counts, np.sum(list(masks.values()), axis=0))
@@ -58,8 +58,8 @@ def test_sums_by_anchor_lose_the_old_place_and_gain_the_new_one(make_kept: Make)
     kept.exchange("b", reply(("b",), (Sum(),)), reply(("b",), (BY_ANCHOR,), data=LESS))
     sums = kept[BY_ANCHOR]
     assert (sums.cluster("b"), sums.counts) == (2, {0: 1, 1: 1, 2: 2})
-    np.testing.assert_array_equal(sums.totals[1], to_grid(vector("c")))
-    np.testing.assert_array_equal(sums.totals[2], to_grid(vector("d")) + to_grid(vector("b", data=1)))
+    np.testing.assert_array_equal(sums.totals[1], to_grid(vector("c"), FINE))
+    np.testing.assert_array_equal(sums.totals[2], to_grid(vector("d"), FINE) + to_grid(vector("b", data=1), FINE))
 
 
 def other_sum(good: Reply) -> Reply:

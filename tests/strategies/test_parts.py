@@ -15,7 +15,7 @@ from updates import BOUNDS, SEED, SIZE, reply, shards, vector
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.exact_sum import LARGEST_GRID, MOST_VECTORS, to_grid
+from clients.exact.grid import FINE, MOST_VECTORS, Grid, to_grid
 from clients.jobs import Reply
 from clients.work.contributions import SUM, VECTOR, Wanted, text_of
 from strategies.registry import REGISTRY
@@ -107,7 +107,7 @@ def test_shares_that_differ_in_the_last_digit_are_kept_apart(make_kept: Make) ->
         np.testing.assert_array_equal(kept[Counts(keep)].counts, masks.sum(0))
         for client, mask in zip(NAMES, masks, strict=True):
             np.testing.assert_array_equal(kept[Masks(keep)].read(client), bits.pack(mask))
-        grid = sum(to_grid(vector(client)) for client in NAMES)
+        grid = sum(to_grid(vector(client), FINE) for client in NAMES)
         right = np.where(masks.sum(0) > 0, grid / 2.0**32 / np.maximum(masks.sum(0), 1), 0).astype(np.float32)
         np.testing.assert_array_equal(kept.direction(Counts(keep).name), right)
 
@@ -177,6 +177,73 @@ def test_clients_of_any_name_leave_no_trace(
         p.relative_to(never.folder): c for p, c in files(never.folder).items()
     }
     assert Kept(kept.folder, "sign_fixed", BOUNDS, KINDS, SEED).load().digest(KINDS) == never.digest(KINDS)
+
+
+NARROW = Grid(23, 2**20, 200)
+WIDE = Grid(23, 2**20, 70_000)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(NAMES), st.sets(st.sampled_from(NAMES)))
+def test_sums_and_counters_of_few_bytes_are_the_same_state(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str], leaving: set[str]
+) -> None:
+    """int32 and uint8 where 200 may join, int64 and uint32 where 70,000 may: equal digests, and prices of the real files."""
+    folder, kinds = tmp_path_factory.mktemp("kept"), [part for part in KINDS if part not in (Gram(), KINDS[-1])]
+    digests, left = [], tuple(client for client in NAMES if client not in leaving)
+    for grid, total, counter in ((NARROW, np.int32, np.uint8), (WIDE, np.int64, np.uint32)):
+        kept = Kept(folder / str(grid.most), "sign_fixed", BOUNDS, kinds, SEED, grid=grid)
+        for client in order:
+            kept.absorb(reply((client,), kinds, grid=grid))
+        for client in sorted(leaving):
+            kept.subtract(client, reply((client,), kinds, grid=grid))
+            kept.erase(client)
+        kept.save()
+        votes, vectors = kept[ClusterSums("votes", 3, 0.5)], kept[ClusterSums("vectors", 2)]
+        assert (kept[Sum()].total.total.dtype, kept[Counts(0.3)].counts.dtype) == (total, counter)
+        assert {array.dtype for array in votes.totals.values()} <= {np.dtype(counter)}
+        assert {array.dtype for array in vectors.totals.values()} <= {np.dtype(total)}
+        right = np.sum([np.rint(vector(client) * 2.0**23) for client in left] + [np.zeros(SIZE)], axis=0)
+        np.testing.assert_array_equal(kept[Sum()].total.total, right)
+        layout = Layout(SIZE, 2, SEED, 4, grid)
+        for part in kinds:
+            assert part.bytes(layout, left) == kept.storage((part,))
+            assert part.memory(layout, left) == held(kept[part])
+        digests.append(kept.digest(kinds))
+        loaded = Kept(kept.folder, "sign_fixed", BOUNDS, kinds, SEED, grid=grid).load()
+        assert loaded.digest(kinds) == digests[0]
+        other = NARROW if grid is WIDE else WIDE
+        with pytest.raises(InputError, match=r"sum\.safetensors: not an exact sum \(needs int"):
+            Kept(kept.folder, "sign_fixed", BOUNDS, (Sum(),), SEED, grid=other).load()
+    assert digests[0] == digests[1]
+
+
+def test_a_vector_beyond_the_bound_is_refused_by_name_and_nothing_is_added() -> None:
+    """What tuning cannot reach is a bug, or no task vector."""
+    for wrong in (Sum(), ClusterSums("vectors", 2)):
+        kept = Kept(Path("nowhere"), "sign_fixed", BOUNDS, (wrong,), SEED, grid=Grid(23, 100, 5))
+        before = kept.digest((wrong,))
+        with pytest.raises(InputError, match=r"a: its sum is beyond what 1 vectors|client a: a vector has NaN, infinite or"):
+            kept.absorb(reply(("a",), (wrong,), grid=NARROW))
+        assert (kept.digest((wrong,)), kept.members) == (before, {})
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (np.zeros(SIZE, dtype=np.uint16), r"uint16 \(37,\), expected uint8 \(37,\)"),
+        (np.zeros(SIZE - 1, dtype=np.uint8), r"uint8 \(36,\), expected uint8 \(37,\)"),
+        (np.full(SIZE, 3, dtype=np.uint8), "counts more than 2 masks"),
+        (None, r"float64 \(0,\), expected uint8"),
+    ],
+)
+def test_counts_that_cannot_be_are_damaged(tmp_path: Path, counts: np.ndarray | None, said: str) -> None:
+    kept = Kept(tmp_path / "kept", "sign_fixed", BOUNDS, (Counts(0.3),), SEED, grid=NARROW)
+    kept.absorb(reply(("a", "b"), (Counts(0.3),), grid=NARROW))
+    kept.save()
+    kept[Counts(0.3)].write({"counts": counts} if counts is not None else {"other": np.zeros(1)})
+    with pytest.raises(InputError, match=rf"counts-0\.3\.safetensors: damaged: {said}"):
+        Kept(kept.folder, "sign_fixed", BOUNDS, (Counts(0.3),), SEED, grid=NARROW).load()
 
 
 @pytest.mark.parametrize("name", ["tall", "emr"])
@@ -432,8 +499,8 @@ def joined(folder: Path, parts: tuple[Part, ...], bounds: tuple[int, ...], width
     total = np.zeros(bounds[-1], dtype=np.int64)
     for place, client in enumerate(clients):
         tau = np.random.default_rng(place).normal(size=bounds[-1]).astype(np.float32)
-        total += to_grid(tau)
-        tunings[client] = {"digest": digest.of_array(to_grid(tau)), "recipe": "", "steps": 1}
+        total += to_grid(tau, FINE)
+        tunings[client] = {"digest": digest.of_integers(to_grid(tau, FINE)), "recipe": "", "steps": 1}
         for wanted in kept.wants():
             value = float(wanted.value or 0)
             arrays[f"{wanted.key}/{client}"] = {
@@ -510,7 +577,7 @@ def test_an_imagined_state_has_members_and_zeros_but_no_files(make_kept: Make) -
 def larger(good: Reply) -> Reply:
     """A sum that no two vectors have."""
     total = good.arrays["sum"].copy()
-    total[5] = 2 * LARGEST_GRID + 1
+    total[5] = 2 * FINE.largest + 1
     return replace(good, arrays=good.arrays | {"sum": total})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from clients.exact import bits, digest
-from clients.exact.exact_sum import to_grid
+from clients.exact.grid import FINE, Grid, to_grid
 from clients.jobs import Reply
 from strategies.state.kept import Kept
 from strategies.state.part import Part
@@ -37,14 +37,20 @@ def anchor(client: str, count: int, data: int = 0) -> int:
     return (ord(client[0]) // 2 + data) % count
 
 
-def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fixed", data: Mapping[str, int] = {}) -> Reply:
+def reply(
+    clients: tuple[str, ...],
+    parts: Iterable[Part],
+    rule: str = "sign_fixed",
+    data: Mapping[str, int] = {},
+    grid: Grid = FINE,
+) -> Reply:
     """What clients would send, written out plainly; sum, vectors and features whether they are wanted or not."""
     wants = Kept(Path("nowhere"), rule, BOUNDS, parts, SEED).wants()
     masks = sorted({float(wanted.value or 0) for wanted in wants if wanted.what in ("mask", "size")})
     counts = sorted({int(wanted.value or 0) for wanted in wants if wanted.what == "anchor"})
     arrays = {}
     vectors = {client: vector(client, rule, data.get(client, 0)) for client in clients}
-    arrays["sum"] = np.sum([to_grid(tau) for tau in vectors.values()], axis=0)
+    arrays["sum"] = np.sum([to_grid(tau, grid) for tau in vectors.values()], axis=0, dtype=grid.dtype)
     for client, tau in vectors.items():
         for keep in masks:
             mask = bits.largest_share(tau, keep)
@@ -57,7 +63,7 @@ def reply(clients: tuple[str, ...], parts: Iterable[Part], rule: str = "sign_fix
             arrays[f"anchor-{count}/{client}"] = np.array([anchor(client, count, data.get(client, 0))])
         arrays[f"vector/{client}"] = tau
         arrays[f"features/{client}"] = tau[:4]
-    digests = {client: digest.of_array(to_grid(tau)) for client, tau in vectors.items()}
+    digests = {client: digest.of_integers(to_grid(tau, grid)) for client, tau in vectors.items()}
     tunings = {client: {"digest": found, "recipe": f"recipe {client}", "steps": 3} for client, found in digests.items()}
     return Reply(clients, {"tunings": tunings}, arrays)
 
