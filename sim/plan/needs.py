@@ -22,8 +22,9 @@ from strategies.state.kept import with_needs
 from strategies.state.layout import Layout
 from strategies.state.part import Part
 
-WORKING = 32
-"""Bytes per tunable parameter that a worker holds beside the open model: Adam's moments, the vector and its grid values."""
+WORKING = 16
+"""Bytes per tunable parameter that a worker holds beside the open model: Adam's moments, and the vector. Its grid values and
+their partial sum, in the grid's type, come on top."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,14 @@ def worker_memory(rehearsal: Rehearsal) -> int:
     activations."""
     sizes, cohort = rehearsal.sizes, rehearsal.scenario.workers.cohort
     return max(
-        sizes.process + WORKING * rehearsal.layout(rule).size + cohort * sent_bytes(rehearsal, rule, parts)
+        sizes.process + working(rehearsal.layout(rule)) + cohort * sent_bytes(rehearsal, rule, parts)
         for rule, parts in parts_by_rule(rehearsal.strategies).items()
     )
+
+
+def working(layout: Layout) -> int:
+    """Bytes that a worker holds beside the open model while it tunes a client."""
+    return (WORKING + 2 * layout.grid.dtype.itemsize) * layout.size
 
 
 def sent_bytes(rehearsal: Rehearsal, rule: Rule, parts: Iterable[Part]) -> int:

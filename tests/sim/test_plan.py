@@ -23,6 +23,7 @@ from tiny_scenario import MERGING, POOLED, TINY, tiny
 from clients.data.shards import Example, Shard
 from clients.errors import InputError
 from clients.exact import bits
+from clients.exact.grid import Grid
 from clients.jobs import Job, Reply, perform, train_job, tune_job
 from clients.settings import TuningSpec
 from clients.work.contributions import Wanted
@@ -88,7 +89,7 @@ def everything(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[S
 
 @pytest.fixture(scope="module")
 def sizes(site: Site) -> Sizes:
-    scenario = tiny(strategies=["clamu"], tuning={"steps": 1})
+    scenario = tiny(strategies=["clamu", "sift_masks"], tuning={"steps": 1})
     here = open_site(scenario.settings(7))
     return calibrate(scenario, here, sizes_of(here, scenario))[0]
 
@@ -472,6 +473,24 @@ def test_central_trainings_are_held_while_strategies_share_them() -> None:
     assert run_memory(many) == 2000 + 3200 + 4 * 400
     assert run_memory(tiny(strategies=["negmerge"])) == 2000 + 400 + 3200 + 400
     assert run_memory(tiny(strategies=["linear_negation"])) == 2000 + 800 + 3200 + 400
+
+
+def test_bytes_and_memory_follow_the_grid() -> None:
+    """100 parameters of 200 clients: int32 sums, uint8 counters; a worker holds 16 + 2 x 4 bytes."""
+    narrow = replace(SIZES, grids=dict.fromkeys(("plain", "sign_fixed"), Grid(23, 2**20, 200)))
+    scenario = tiny(strategies=["average", {"sift_masks": {"scale": "counts"}}, "dare", "vote_masks"])
+    rehearsal = Rehearsal(scenario, narrow, 7)
+    total = len(save({"sum": np.zeros(100, dtype=np.int32), "count": np.zeros(1, dtype=np.int64)}))
+    counts = len(save({"counts": np.zeros(100, dtype=np.uint8)}))
+    own = 8 * (13 + len(save({"value": np.zeros(4, dtype=np.float32)})))
+    assert total - 400 < 200
+    assert needs.storage(rehearsal, "average", EIGHT) == total
+    assert needs.storage(rehearsal, "sift_masks", EIGHT) == total + own + counts
+    layout = rehearsal.layout("plain")
+    assert needs.held((Sum(), *masked(0.5), Counts(0.5)), layout, EIGHT) == 400 + 100
+    assert needs.held((ClusterSums("vectors"), ClusterSums("votes")), layout, EIGHT) == 400 + 100
+    assert needs.working(layout) == 2400
+    assert needs.working(SIZES.layout("plain", 7)) == 3200
 
 
 def test_memory_by_hand() -> None:

@@ -99,7 +99,7 @@ def fresh_digests(life: Life, folder: Path) -> dict[str, str]:
     found = {}
     for label, strategy in strategies_of(system.scenario, 7, folder, everybody.joining).items():
         old = system.kept_of(label)
-        kept = Kept(folder / label, old.rule, old.bounds, strategy.parts, 7, halved=old.halved)
+        kept = Kept(folder / label, old.rule, old.bounds, strategy.parts, 7, halved=old.halved, grid=old.layout.grid)
         refs = {}
         for client in sorted(old.members, reverse=True):
             mine, all_ = everybody.examples[client], system.settings.population.examples[client]
