@@ -154,7 +154,7 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
             "tokens": tuned.tokens,
             "loss": tuned.loss,
         }
-        derived = Derived(site, shard, tuned.vector, bounds, grid, values)
+        derived = Derived(site, shard, tuned.vector, bounds, grid)
         arrays |= {f"{each.key}/{client}": contribution(derived, each) for each in wants if each != SUM}
     if SUM in wants:
         arrays[SUM.key] = partial.total

@@ -1,7 +1,6 @@
 """What strategies with a ridge head share: its settings, and choosing among them on data that are not reported."""
 
 import itertools
-import math
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -79,12 +78,7 @@ def settings_of(ridge: Strengths, kappa: Shares, mix: Shares) -> tuple[Setting, 
     return tuple((a, b, c) for a, b, c in itertools.product(*(sorted(set(grid)) for grid in grids)))
 
 
-def condition(vector: np.ndarray, triangle: int, ridge: float) -> float:
-    """The condition of G + λI, G of a ``gram`` vector: the largest eigenvalue over the smallest, to two digits.
-
-    Args:
-        triangle: how many numbers of the vector are G.
-    """
-    gram, _ = statistics.opened(vector, (math.isqrt(8 * triangle + 1) - 1) // 2)
-    values = np.linalg.eigvalsh(gram)
+def condition(triangle: np.ndarray, ridge: float) -> float:
+    """The condition of G + λI, G of its upper triangle: the largest eigenvalue over the smallest, to two digits."""
+    values = np.linalg.eigvalsh(statistics.gram_of(triangle))
     return float(f"{(values[-1] + ridge) / (max(values[0], 0.0) + ridge):.1e}")

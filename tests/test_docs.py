@@ -33,18 +33,17 @@ from sim.run import resume, run_scenario
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.stream.requests import FORGET, JOIN, draw
 from sim.workers.workers import InlineWorkers, Workers
-from strategies.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "sim"))
 
-from contract import small  # noqa: E402
+from contract import FREE, small  # noqa: E402
 from tiny_scenario import TINY, tiny  # noqa: E402
 
 FOLDER = (ROOT / "docs" / "run_folder.md").read_text(encoding="utf-8")
 PATH = (ROOT / "docs" / "path_of_a_deletion.md").read_text(encoding="utf-8")
 EVERY: list[Any] = [
-    *(small(name) for name in REGISTRY),
+    *map(small, FREE),
     {"sift_masks": {"label": "counts", "scale": "counts"}},
     {"clamu": {"label": "near", "clusters": 2, "steps": 2, "affinity": "task_vectors"}},
     {"emr": {"label": "emr_each"}},

@@ -15,7 +15,7 @@ from clients.data.dataset import Shard
 from clients.errors import InputError
 from clients.exact import bits, finite
 from clients.exact.determinism import deterministic
-from clients.exact.grid import Grid
+from clients.exact.grid import FINE, Grid, to_grid
 from clients.strict import Strict
 from clients.work.site import Site
 
@@ -49,15 +49,14 @@ class Derived:
     """A client's vector as it was just derived, fp32 or float64 [d], with what it was derived from.
 
     Attributes:
-        values: the vector on its grid, [d].
+        grid: that vectors like it are summed on.
     """
 
     site: Site
     shard: Shard
     vector: np.ndarray
     bounds: tuple[int, ...]
-    grid: Grid
-    values: np.ndarray
+    grid: Grid = FINE
     _masks: dict[float, np.ndarray] = field(default_factory=dict)
 
     def mask(self, keep: float) -> np.ndarray:
@@ -74,7 +73,7 @@ def vector(derived: Derived, value: None) -> np.ndarray:
 
 def grid(derived: Derived, value: None) -> np.ndarray:
     """Its grid values, in the fewest bytes that hold those of any client, [d]."""
-    return derived.values.astype(derived.grid.own)
+    return to_grid(derived.vector, derived.grid).astype(derived.grid.own)
 
 
 def mask(derived: Derived, keep: float) -> np.ndarray:

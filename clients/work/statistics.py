@@ -12,6 +12,7 @@ counts the labels. One pass over the data, in float64, and no gradient step.
 from __future__ import annotations
 
 import itertools
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -138,6 +139,14 @@ def labels_of(site: Site) -> int:
     return max(each.stop for each in numbering(site.manifest.label_sets).values())
 
 
+def gram_of(triangle: np.ndarray) -> np.ndarray:
+    """G, whole, of its upper triangle; float64 [size, size]."""
+    size = (math.isqrt(8 * triangle.size + 1) - 1) // 2
+    gram = np.zeros((size, size))
+    gram[np.triu_indices(size)] = triangle
+    return gram + np.triu(gram, 1).T
+
+
 def opened(vector: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """G, whole, and B of a ``gram`` vector; float64 [size, size] and [size, labels].
 
@@ -145,6 +154,4 @@ def opened(vector: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         size: of φ.
     """
     triangle = size * (size + 1) // 2
-    gram = np.zeros((size, size))
-    gram[np.triu_indices(size)] = vector[:triangle]
-    return gram + np.triu(gram, 1).T, vector[triangle:].reshape(size, -1).astype(np.float64)
+    return gram_of(vector[:triangle]), vector[triangle:].reshape(size, -1).astype(np.float64)

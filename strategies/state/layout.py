@@ -13,7 +13,7 @@ from clients.exact.grid import FINE, Grid
 Shape = tuple[tuple[int, ...], Any]
 """Shape and type of an array."""
 
-SAFETENSORS_ORDER = ("U8", "I16", "U16", "I32", "U32", "F32", "F64", "I64")
+SAFETENSORS_ORDER = ("U8", "I8", "I16", "U16", "I32", "U32", "F32", "F64", "I64")
 """A file holds its arrays by type, the last of these first, then by name; the length of its header follows from it."""
 
 

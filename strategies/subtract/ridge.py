@@ -48,7 +48,7 @@ class Ridge(RidgeStrategy[RidgeParameters]):
         return self.parameters.kappa if self.parameters.personal else 0.0
 
     def tell(self, kept: Kept) -> dict[str, Any]:
-        return {"condition": condition(kept.direction(TOTAL), kept.bounds[1], self.chosen["ridge"])}
+        return {"condition": condition(kept.direction(TOTAL)[: kept.bounds[1]], self.chosen["ridge"])}
 
     def serve(self, kept: Kept, client: str) -> Served:
         if not kept.members:

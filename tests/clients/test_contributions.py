@@ -89,7 +89,7 @@ def test_keys_tell_values_apart(what: str, value: Any, key: str) -> None:
 
 def test_the_named_ones() -> None:
     assert (SUM.key, VECTOR.key) == ("sum", "vector")
-    assert set(CONTRIBUTIONS) == {"vector", "mask", "size", "features", "anchor"}
+    assert set(CONTRIBUTIONS) == {"vector", "grid", "mask", "size", "features", "anchor"}
     with pytest.raises(ValueError, match="frozen"):
         SUM.what = "vector"  # type: ignore[misc]
 
@@ -164,7 +164,7 @@ def test_a_job_sends_what_is_wanted_and_nothing_else(site: Site, rule: str) -> N
 
 
 def test_unknown_names_are_errors(site: Site) -> None:
-    said = "there is no contribution 'gram'; there are vector, mask, size, features, anchor"
+    said = "there is no contribution 'gram'; there are vector, grid, mask, size, features, anchor"
     with pytest.raises(InputError) as raised:
         contribution(by_hand(site), wanted("gram", 2))
     assert str(raised.value) == said

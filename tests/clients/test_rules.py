@@ -188,8 +188,8 @@ def test_what_is_no_rule_is_refused(site: Site, outside: Callable[[str], str]) -
     module = outside(COUNTS)
     broken = outside("import nothing_of_that_name")
     for name, said in (
-        (f"{module}:Stranger", "not a Rule; it has to be a subclass of clients.work.rules.Rule"),
-        (f"{module}:counts", "not a Rule; it has to be a subclass of clients.work.rules.Rule"),
+        (f"{module}:Stranger", "not a Rule; it has to be a subclass of clients.work.rule.Rule"),
+        (f"{module}:counts", "not a Rule; it has to be a subclass of clients.work.rule.Rule"),
         (f"{module}:Nobody", f"the module {module} has no Nobody"),
         (f"{broken}:Counts", "nothing_of_that_name"),
         ("no_such_module_anywhere:Counts", "the module no_such_module_anywhere cannot be imported"),

@@ -4,6 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clients.data.manifest import Manifest
+from clients.data.shards import Sides
+from clients.errors import InputError
 from clients.work.site import open_site
 from sim.life import ledger
 from sim.life.life import Life, open_life
@@ -13,7 +16,7 @@ from sim.plan import needs, work
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.sizes import sizes_of
 from sim.scenario.model import Scenario
-from strategies.registry import strategy_of
+from strategies.registry import REGISTRY, strategy_of
 from strategies.strategy import parameters_of
 
 SMALL: dict[str, Any] = {
@@ -26,6 +29,29 @@ def small(name: str) -> dict[str, Any]:
     """A strategy of the registry, or ``module:Class``, as a scenario names it, with its small parameters."""
     fields = parameters_of(strategy_of(name)).model_fields
     return {name: {key: value for key, value in SMALL.items() if key in fields}}
+
+
+NO_LABELS = Manifest(("u0",), {}, (), False, Sides())
+"""Data whose answers are free text."""
+
+
+def takes_free_text(name: str) -> bool:
+    """Whether a strategy takes data whose answers are free text: it says so itself."""
+    strategy = strategy_of(name)
+    try:
+        strategy(parameters_of(strategy).model_validate(small(name)[name]), 0, Path()).check(NO_LABELS)
+    except InputError:
+        return False
+    return True
+
+
+FREE = [name for name in REGISTRY if takes_free_text(name)]
+LABELLED = [name for name in REGISTRY if name not in FREE]
+"""Rows that need answers that are labels."""
+TWEETS: dict[str, Any] = {
+    "family": "sent140", "source": "microblog", "clients": 8, "minimum": 8, "maximum": 16, "public_clients": 3,
+}  # fmt: skip
+"""Small data with labels."""
 
 
 def rehearsed(scenario: Scenario) -> Rehearsal:

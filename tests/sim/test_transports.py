@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import small
+from contract import FREE, LABELLED, TWEETS, small
 from test_run import summary_of
 from test_unlearning import pictures
 from tiny_scenario import TINY, tiny
@@ -26,7 +26,7 @@ BY_ANCHOR = {"by": "anchor"}
 """Every process has to make the same anchors."""
 EVERY_ROW: list[Any] = [
     {name: parameters | (BY_ANCHOR if "by" in parameters_of(REGISTRY[name]).model_fields else {})}
-    for entry in map(small, REGISTRY)
+    for entry in map(small, FREE)
     for name, parameters in entry.items()
 ]
 
@@ -74,11 +74,12 @@ def test_every_transport_gives_the_same_state(
 def test_every_row_of_the_registry_is_the_same_everywhere(tmp_path: Path) -> None:
     """SISA's shards and NegMerge's tunings come back in any order, and start from shared vectors; every process makes the
     same anchors."""
-    found = [
-        states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / kind, strategies=EVERY_ROW)
-        for kind in ("inline", "ray", "flower")
-    ]
-    assert found[0] == found[1] == found[2]
+    for sections in ({"strategies": EVERY_ROW}, {"strategies": [*map(small, LABELLED)], "data": TWEETS}):
+        found = [
+            states({"kind": kind, "count": 2, "cohort": 4}, tmp_path / f"{kind}-{'data' in sections}", **sections)
+            for kind in ("inline", "ray", "flower")
+        ]
+        assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from contract import small
+from contract import FREE, small
 
 from sim.scenario.model import Scenario, StrategySpec
 from strategies.registry import REGISTRY
@@ -59,9 +59,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 
 def rows(*deletions: str) -> list[Any]:
-    """Every row of the registry with these deletion rules, as a scenario lists it, but for those that ``TINY`` has."""
+    """Every row of the registry with these deletion rules that takes free text, as a scenario lists it, but for those that
+    ``TINY`` has."""
     there = {entry if isinstance(entry, str) else next(iter(entry)) for entry in TINY["strategies"]}
-    names = [name for name, row in REGISTRY.items() if row.deletion in deletions and name not in there]
+    names = [name for name in FREE if REGISTRY[name].deletion in deletions and name not in there]
     return [{name: parameters} for name in names for parameters in VARIANTS.get(name, [small(name)[name]])]
 
 

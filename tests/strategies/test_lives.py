@@ -176,6 +176,9 @@ class Life:
                 else:
                     rng = drawn(job.kind, job.facts, mine, shared)
                     array = bits.pack(rng.random(SIZE) < 0.5) if job.kind == "learn_mask" else rng.normal(size=SIZE)
+                    if tensors := job.facts.get("training", {}).get("tensors"):  # the others stay where they are
+                        start, stop = (BOUNDS[number] for number in tensors)
+                        array[:start] = array[stop:] = 0
                     name, kind = ("mask", np.uint8) if job.kind == "learn_mask" else ("vector", np.float32)
                     yield index, Reply(job.clients, {}, {name: array.astype(kind)})
 

@@ -62,6 +62,7 @@ def reply(
         for count in counts:
             arrays[f"anchor-{count}/{client}"] = np.array([anchor(client, count, data.get(client, 0))])
         arrays[f"vector/{client}"] = tau
+        arrays[f"grid/{client}"] = to_grid(tau, grid).astype(grid.own)
         arrays[f"features/{client}"] = tau[:4]
     digests = {client: digest.of_integers(to_grid(tau, grid)) for client, tau in vectors.items()}
     tunings = {client: {"digest": found, "recipe": f"recipe {client}", "steps": 3} for client, found in digests.items()}
