@@ -16,7 +16,21 @@ from clients.exact import bits
 from clients.jobs import Job, Reply, perform, probe_job, score_job, served_in
 from clients.settings import Settings
 from clients.work.head import HeadModel, features, numbering, one_hot
-from clients.work.served import BASE, KINDS, Ensemble, Head, Linear, Masked, Mix, Own, Served, served_of
+from clients.work.served import (
+    BASE,
+    KINDS,
+    ClassMeans,
+    Ensemble,
+    Head,
+    Linear,
+    Masked,
+    Mix,
+    Own,
+    Prior,
+    Ridge,
+    Served,
+    served_of,
+)  # fmt: skip
 from clients.work.site import Site, open_site
 
 NAMES = ("a", "b", "c")
@@ -74,6 +88,23 @@ TOLD = [
     ),
     Told(Head("w"), {"kind": "head", "direction": "w"}, ("w",), vectors=1),
     Told(Head(own=VECTOR), {"kind": "head"}, arrays=("own",)),
+    Told(Prior("n"), {"kind": "prior", "direction": "n"}, ("n",), vectors=1),
+    Told(
+        Prior("n", VECTOR, 2.0, 0.5),
+        {"kind": "prior", "direction": "n", "scale": 2.0, "smoothing": 0.5},
+        arrays=("own",),
+        scales=(2.0,),
+    ),
+    Told(ClassMeans("b"), {"kind": "class_means", "direction": "b"}, ("b",), vectors=1),
+    Told(
+        Ridge(((0.1, 0.0, 0.0), (1.0, 3.0, 0.1)), "g", VECTOR, 1, 16),
+        {"kind": "ridge", "settings": [[0.1, 0.0, 0.0], [1.0, 3.0, 0.1]], "direction": "g", "scale": 1, "relu": 16},
+        ("g",),
+        ("own",),
+        vectors=1,
+        scales=(1,),
+    ),
+    Told(Ridge(((1.0, 0.0, 0.0),), own=VECTOR), {"kind": "ridge", "settings": [[1.0, 0.0, 0.0]]}, (), ("own",), scales=(0,)),
 ]
 
 
@@ -129,9 +160,9 @@ def test_a_job_gives_back_what_it_was_made_from() -> None:
     """Each client's own arrays, names and scales, whoever stands beside it."""
     served = [(f"u{index}", told.served) for index, told in enumerate(TOLD)]
     job = travelled(score_job(served))
-    assert job.shared == ("a", "b", "c", "w")
+    assert job.shared == ("a", "b", "c", "g", "n", "w")
     assert served_in(job) == [(told.served, list(told.scales)) for told in TOLD]
-    assert sorted(job.arrays) == ["11/own", "2/factors", "2/mask", "3/mask", "4/vector"]
+    assert sorted(job.arrays) == ["11/own", "13/own", "15/own", "16/own", "2/factors", "2/mask", "3/mask", "4/vector"]
     assert [scales for _, scales in served_in(score_job(served, [0.0, 2.0]))] == [[0.0, 2.0]] * len(TOLD)
     assert served_in(probe_job(served)) == served_in(job)
 
