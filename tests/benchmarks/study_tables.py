@@ -177,7 +177,8 @@ def strategies_table(study: Study) -> list[str]:
 
 def _price(study: Study, label: str) -> str:
     """Steps and bytes on the first setting, whose models and steps are those of the second."""
-    told = [study.summaries[key]["strategies"][label] for key in study.summaries if key[:2] == (LABELLED[0], TABLE)]
+    there = [told["strategies"] for key, told in study.summaries.items() if key[:2] == (LABELLED[0], TABLE)]
+    told = [strategies[label] for strategies in there if label in strategies]
     if not told:
         return "– | –"
     steps = told[0]["gradient_steps"]
