@@ -115,7 +115,7 @@ def add_to(total: np.ndarray, vector: np.ndarray, grid: Grid, sign: int = 1) -> 
         with UNHEARD():
             for part, sums in _sums(vector, rounder, offset, grid):
                 if not owed:
-                    np.subtract(sums, offset, out=sums)
+                    sums = np.subtract(sums, offset, out=sums).astype(total.dtype)
                 fold(total[part], sums, out=total[part])
                 done = part.stop
     except InputError:
