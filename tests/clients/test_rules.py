@@ -13,9 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from clients.errors import InputError
 from clients.exact import bits, digest
-from clients.exact.grid import FINE, to_grid
+from clients.exact.grid import FINE, Grid, to_grid
 from clients.jobs import perform, tune_job
 from clients.settings import TuningSpec
+from clients.work import tuning
 from clients.work.contributions import SUM, VECTOR, Wanted
 from clients.work.rules import RULES, RuleName, rule_of
 from clients.work.site import Site
@@ -46,6 +47,17 @@ class Stranger:
 
 def counts(site, shard):
     return None
+"""
+COARSE = """
+from clients.exact.grid import Grid
+
+class Coarse(Counts):
+    def grid(self, site):
+        return Grid(0, 1000, 10)
+
+class Narrow(Counts):
+    def grid(self, site):
+        return Grid(0, 2, 10)
 """
 
 
@@ -182,6 +194,25 @@ def test_a_class_from_outside(site: Site, outside: Callable[[str], str]) -> None
     np.testing.assert_array_equal(reply.arrays["sum"], sum(to_grid(vector, FINE) for vector in vectors.values()))
     counted = {key: reply.facts[key] for key in ("gradient_steps", "parallel_steps", "client_tunings", "parameters")}
     assert counted == {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 2, "parameters": 5}
+
+
+def test_a_rule_says_what_its_vectors_are_summed_on(site: Site, outside: Callable[[str], str]) -> None:
+    """Tuned vectors: as far as Adam goes. Others: steps of 2^-32, or what the rule says; its bound is held, by name."""
+    most = len(site.manifest.clients)
+    for rule in RULES.values():
+        assert rule.grid(site) == tuning.grid_of(site.settings.tuning, most)
+        assert (rule.grid(tuned_as(site, lr=2.0**-9)).bits, rule.grid(tuned_as(site, grid=32)).bits) == (23, 32)
+    plain = tuned_as(site, grid=tuning.grid_bits(site.settings.tuning))
+    assert (
+        len({RULES["plain"].derive(here, site.shard("u1")).recipe for here in (site, plain, tuned_as(site, grid=32))}) == 2
+    )
+    module = outside(COUNTS + COARSE)
+    assert rule_of(f"{module}:Counts").grid(site) == Grid(FINE.bits, FINE.largest, most)
+    reply = perform(site, tune_job(["u1", "u4"], f"{module}:Coarse", [SUM]), {})
+    answers = [sum(len(site.shard(client).train[at].answer) for client in ("u1", "u4")) for at in range(3)]
+    assert (reply.arrays["sum"].tolist(), reply.arrays["sum"].dtype) == ([6, 0, *answers], np.int32)
+    refused = perform(site, tune_job(["u1", "u4"], f"{module}:Narrow", [SUM]), {})
+    assert refused.error == "InputError: client u1: a vector has NaN, infinite or |entries| > 2, more than can be summed"
 
 
 def test_what_is_no_rule_is_refused(site: Site, outside: Callable[[str], str]) -> None:
