@@ -119,7 +119,7 @@ def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
         ("model: {lora: {rang: 4}}\n", [], ["model.lora.rang: unknown key; did you mean 'rank'?"]),
         ("model: {tiny_clip: {pixels: 15}}\n", [], ["model.tiny_clip: patch (4) must divide pixels (15)"]),
         ("tuning: {micro_batch: 0}\n", [], ["line 1: tuning.micro_batch: Input should be greater"]),
-        ("strategies: [averag]\n", [], ["line 1: strategies.0: there is no strategy 'averag'", "; there are zero_shot, label_prior, local"]),
+        ("strategies: [averag]\n", [], ["line 1: strategies.0: there is no strategy 'averag'; there are zero_shot, label"]),
         ("strategies:\n - local\n - sift_masks: {keap: 1}\n", [], ["line 3: strategies.1: sift_masks.keap", "takes label"]),
         ("strategies: [{sift_masks: {keep: 2}}]\n", [], ["strategies.0: sift_masks.keep: Input should be less"]),
         ("strategies: [local, local]\n", [], ["local is there twice; give each its own label"]),
