@@ -57,5 +57,6 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").exists()
     where = "import clients, sim, strategies; print(clients.__file__, sim.__file__, strategies.__file__)"
-    found = subprocess.run([str(python), "-c", where], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    asked = [str(python), "-c", where]
+    found = subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert all(Path(path).is_relative_to(packages) for path in found.split())
