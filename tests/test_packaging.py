@@ -33,6 +33,7 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
     } <= names
     assert not [name for name in names if name.startswith("tests")]
 
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"UNMERGE_CACHE": str(cache)}
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
     (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
@@ -41,6 +42,7 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
         [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
         check=True,
         timeout=200,
+        env=environment,
     )
     command = [str(tmp_path / "venv" / "bin" / "unmerge"), "run", "table", "--out", "run"]
     for override in (
@@ -52,7 +54,6 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
         "report.html=true",
     ):
         command += ["--set", override]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"UNMERGE_CACHE": str(cache)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").exists()
