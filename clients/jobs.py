@@ -19,10 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clients.data.source import Referred, ShardRef
-from clients.errors import InputError
 from clients.exact import bits, digest
 from clients.exact.exact_sum import ExactSum
-from clients.exact.grid import Grid, to_grid
 from clients.work import masking, pooled
 from clients.work.bench import Arrays, Bench, Measure, Served
 from clients.work.contributions import SUM, Derived, Wanted, contribution
@@ -145,16 +143,15 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
     for client in job.clients:
         shard = site.shard(client)
         tuned = rule.derive(site, shard)
-        values = _summable(client, tuned.vector, grid)
-        partial.merge(values, 1)
+        derived = Derived(site, shard, tuned.vector, bounds, grid)
+        partial.merge(derived.values, 1)
         tunings[client] = {
-            "digest": digest.of_integers(values),
+            "digest": digest.of_integers(derived.values),
             "recipe": tuned.recipe,
             "steps": tuned.steps,
             "tokens": tuned.tokens,
             "loss": tuned.loss,
         }
-        derived = Derived(site, shard, tuned.vector, bounds, grid)
         arrays |= {f"{each.key}/{client}": contribution(derived, each) for each in wants if each != SUM}
     if SUM in wants:
         arrays[SUM.key] = partial.total
@@ -167,14 +164,6 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
         "parameters": bounds[-1],
     }
     return Reply(job.clients, facts, arrays)
-
-
-def _summable(client: str, vector: np.ndarray, grid: Grid) -> np.ndarray:
-    """Grid values of a client's vector; InputError, with its name, if an entry is beyond the grid's bound."""
-    try:
-        return to_grid(vector, grid)
-    except InputError as error:
-        raise InputError(f"client {client}: {error}") from error
 
 
 def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:

@@ -10,6 +10,8 @@ console = Console()
 if not console.is_terminal:
     console = Console(width=130)  # a table in a log or a file is not folded
 errors = Console(stderr=True)
+NONE = "–"
+"""Shown in tables where there is no value."""
 
 
 @contextmanager

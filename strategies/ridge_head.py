@@ -10,7 +10,7 @@ from clients.data.manifest import Manifest
 from clients.work import statistics
 from clients.work.head import numbering
 from clients.work.heads import Setting
-from strategies.scale import choose_scale
+from strategies.scale import choose_scale, grid_of
 from strategies.state.kept import Kept
 from strategies.strategy import Ask, Parameters, Strategy
 
@@ -74,8 +74,8 @@ class RidgeStrategy(Strategy[H]):
 
 def settings_of(ridge: Strengths, kappa: Shares, mix: Shares) -> tuple[Setting, ...]:
     """All choices, those with the same λ and κ, which are solved once, one behind the other."""
-    grids = [each if isinstance(each, tuple) else (each,) for each in (ridge, kappa, mix)]
-    return tuple((a, b, c) for a, b, c in itertools.product(*(sorted(set(grid)) for grid in grids)))
+    grids = [sorted(set(grid_of(each))) for each in (ridge, kappa, mix)]
+    return tuple((a, b, c) for a, b, c in itertools.product(*grids))
 
 
 def condition(triangle: np.ndarray, ridge: float) -> float:

@@ -6,6 +6,7 @@ array of a client is called ``KEY/CLIENT`` in a reply. The exact ``sum`` is anot
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,24 @@ class Derived:
     grid: Grid = FINE
     _masks: dict[float, np.ndarray] = field(default_factory=dict)
 
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The vector on its grid, [d]; see ``summable``."""
+        return summable(self.shard.client, self.vector, self.grid)
+
     def mask(self, keep: float) -> np.ndarray:
         """The largest ``keep`` share of the vector's own non-zero entries, bool [d]."""
         if keep not in self._masks:
             self._masks[keep] = bits.largest_share(self.vector, keep)
         return self._masks[keep]
+
+
+def summable(client: str, vector: np.ndarray, grid: Grid) -> np.ndarray:
+    """Grid values of a client's vector; InputError, with its name, if an entry is beyond the grid's bound."""
+    try:
+        return to_grid(vector, grid)
+    except InputError as error:
+        raise InputError(f"client {client}: {error}") from error
 
 
 def vector(derived: Derived, value: None) -> np.ndarray:
@@ -73,7 +87,7 @@ def vector(derived: Derived, value: None) -> np.ndarray:
 
 def grid(derived: Derived, value: None) -> np.ndarray:
     """Its grid values, in the fewest bytes that hold those of any client, [d]."""
-    return to_grid(derived.vector, derived.grid).astype(derived.grid.own)
+    return derived.values.astype(derived.grid.own)
 
 
 def mask(derived: Derived, keep: float) -> np.ndarray:

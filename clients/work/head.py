@@ -47,10 +47,15 @@ def numbering(label_sets: Mapping[str, LabelSet]) -> dict[str, range]:
     return found
 
 
+def labels_of(label_sets: Mapping[str, LabelSet]) -> int:
+    """Labels of all sets together; InputError as ``numbering``."""
+    return max(each.stop for each in numbering(label_sets).values())
+
+
 def one_hot(examples: Sequence[Example], label_sets: Mapping[str, LabelSet]) -> np.ndarray:
     """1 in the column of each example's label; float64 [examples, labels]."""
     numbers = numbering(label_sets)
-    rows = np.zeros((len(examples), max(each.stop for each in numbers.values())))
+    rows = np.zeros((len(examples), labels_of(label_sets)))
     for row, example in zip(rows, examples, strict=True):
         row[numbers[example.label_set].start + label_sets[example.label_set].labels.index(example.answer)] = 1
     return rows
@@ -65,11 +70,6 @@ class Labelling(ABC):
 
     def __init__(self, label_sets: Mapping[str, LabelSet]) -> None:
         self.label_sets, self.numbers = label_sets, numbering(label_sets)
-
-    @property
-    def labels(self) -> int:
-        """Labels of all sets together."""
-        return max(each.stop for each in self.numbers.values())
 
     @abstractmethod
     def logits(self, examples: Sequence[Example]) -> np.ndarray:
@@ -106,7 +106,7 @@ class HeadModel(Labelling):
         self.model, self.weights = model, weights
 
     def logits(self, examples: Sequence[Example]) -> np.ndarray:
-        labels = self.labels
+        labels = labels_of(self.label_sets)
         rows = np.ones((len(examples), 1)) if self.weights.size == labels else features(self.model, examples)
         if self.weights.shape != (labels * rows.shape[1],):
             raise InputError(f"a head of shape {self.weights.shape} does not fit {labels} labels × {rows.shape[1]} features")

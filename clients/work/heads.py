@@ -10,23 +10,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import ClassVar
 
 import numpy as np
 
-from clients.data.dataset import Example, Shard
+from clients.data.dataset import Example, LabelSet, Shard
 from clients.errors import InputError
 from clients.exact.determinism import deterministic
 from clients.work import statistics
 from clients.work.bench import Arrays, Bench, M, Measure, Served
 from clients.work.embedding import matmul
-from clients.work.head import HeadModel, Labelling
+from clients.work.head import HeadModel, Labelling, labels_of, numbering
 
 Setting = tuple[float, float, float]
 """λ, κ and mix of a ridge head."""
+Told = Callable[[Sequence[Example]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,33 @@ class Head(Served):
         yield by.alone(HeadModel(bench.model, weights, bench.label_sets), shard)
 
 
-class Frozen(Labelling):
-    """The base model as it is, under any function of what it says; what it says of a shard's side is computed once.
+class Answering(Labelling):
+    """A model that answers by a function of examples: a number for each label, float64 [examples, labels]."""
+
+    def __init__(self, label_sets: Mapping[str, LabelSet], told: Told) -> None:
+        super().__init__(label_sets)
+        self.told = told
+
+    def logits(self, examples: Sequence[Example]) -> np.ndarray:
+        return self.told(examples)
+
+
+class Frozen:
+    """What the base model, at its pretrained values, says of examples; of a side of a shard it is asked once.
 
     Args:
         relu: random ReLU features of φ, or none.
     """
 
     def __init__(self, bench: Bench, relu: int = 0) -> None:
-        super().__init__(bench.label_sets)
+        bench.model.reset()
         self.bench, self.relu = bench, relu
-        self.scored: Callable[[Sequence[Example]], np.ndarray] = self.log_probabilities
+        self.labels = labels_of(bench.label_sets)
         self._seen: dict[tuple[str, int], tuple[Sequence[Example], np.ndarray]] = {}
 
-    def logits(self, examples: Sequence[Example]) -> np.ndarray:
-        return self.scored(examples)
-
-    def scoring(self, scored: Callable[[Sequence[Example]], np.ndarray]) -> Frozen:
-        """The same, answering by other numbers."""
-        self.scored = scored
-        return self
+    def answering(self, told: Told) -> Answering:
+        """A model over it that answers by these numbers."""
+        return Answering(self.bench.label_sets, told)
 
     def phi(self, examples: Sequence[Example]) -> np.ndarray:
         """φ of each example, float64 [examples, width + 1]."""
@@ -81,11 +89,11 @@ class Frozen(Labelling):
 
     def log_probabilities(self, examples: Sequence[Example]) -> np.ndarray:
         """Of each label in its set, float64 [examples, labels]; −∞ in the other sets."""
-        return self._once("log p", examples, lambda: self._log_probabilities(examples)).copy()
+        return self._once("log p", examples, lambda: self._log_probabilities(examples))
 
     def _log_probabilities(self, examples: Sequence[Example]) -> np.ndarray:
         found = np.full((len(examples), self.labels), -np.inf)
-        for name, mine in self.numbers.items():
+        for name, mine in numbering(self.bench.label_sets).items():
             rows = [row for row, example in enumerate(examples) if example.label_set == name]
             if rows:
                 told, _ = self.bench.model.probabilities([examples[row] for row in rows])
@@ -98,12 +106,6 @@ class Frozen(Labelling):
         if key not in self._seen:
             self._seen[key] = examples, made()  # holds the examples, so that no others get their id
         return self._seen[key][1]
-
-
-def frozen(bench: Bench, relu: int = 0) -> Frozen:
-    """The base model at its pretrained values."""
-    bench.model.reset()
-    return Frozen(bench, relu)
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,14 @@ class Prior(Served):
         return (self.direction,) if self.own is None else ()
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
-        base = frozen(bench)
+        base = Frozen(bench)
         prior = np.log(_fitting(shared[self.direction] if self.own is None else self.own, base.labels) + self.smoothing)
 
         def told(weight: float, examples: Sequence[Example]) -> np.ndarray:
             return base.log_probabilities(examples) + weight * prior
 
         for scale in scales:
-            yield by.alone(base.scoring(partial(told, scale)), shard)
+            yield by.alone(base.answering(partial(told, scale)), shard)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ClassMeans(Served):
         return (self.direction,)
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
-        base = frozen(bench)
+        base = Frozen(bench)
         size = bench.embedding.size()
         sums = _fitting(shared[self.direction], size * base.labels).reshape(size, base.labels)
         counts = sums[-1]
@@ -164,7 +166,7 @@ class ClassMeans(Served):
             apart = base.phi(examples)[:, None, :-1] - means[None]
             return np.where(counts > 0, -(apart * apart).sum(2), FAR)
 
-        yield by.alone(base.scoring(nearness), shard)
+        yield by.alone(base.answering(nearness), shard)
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,8 @@ class Ridge(Served):
         return () if self.direction is None else (self.direction,)
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
-        base, size = frozen(bench, self.relu), bench.embedding.size(self.relu)
-        length = size * (size + 1) // 2 + size * base.labels
+        base, size = Frozen(bench, self.relu), bench.embedding.size(self.relu)
+        length = statistics.triangle(size) + size * base.labels
         total = None if self.direction is None else _fitting(shared[self.direction], length)
         own = None if self.own is None else _fitting(self.own, length)
 
@@ -206,7 +208,7 @@ class Ridge(Served):
             return found + mix * base.log_probabilities(examples) if mix else found
 
         for ridge, kappa, mix in (self.settings[int(scale)] for scale in scales):
-            yield by.alone(base.scoring(partial(told, weights(ridge, kappa), mix)), shard)
+            yield by.alone(base.answering(partial(told, weights(ridge, kappa), mix)), shard)
 
 
 FAR = -1e9

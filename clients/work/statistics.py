@@ -24,7 +24,7 @@ from clients.exact.determinism import deterministic, environment
 from clients.exact.grid import Grid
 from clients.settings import TuningSpec
 from clients.work.embedding import matmul
-from clients.work.head import numbering, one_hot
+from clients.work.head import labels_of, one_hot
 from clients.work.rule import Rule, most_of
 from clients.work.site import Site
 from clients.work.tuning import RECIPE, Tuned
@@ -78,7 +78,7 @@ class LabelCounts(Statistics):
         return [one_hot(shard.train, site.manifest.label_sets).sum(0)]
 
     def sizes(self, site: Site) -> list[int]:
-        return [labels_of(site)]
+        return [labels_of(site.manifest.label_sets)]
 
     def facts(self, site: Site, shard: Shard) -> list[object]:
         return []
@@ -98,7 +98,7 @@ class ClassSums(Statistics):
         return [matmul(site.embedding.of(shard.train, self.relu).T, one_hot(shard.train, site.manifest.label_sets))]
 
     def sizes(self, site: Site) -> list[int]:
-        return [site.embedding.size(self.relu) * labels_of(site)]
+        return [site.embedding.size(self.relu) * labels_of(site.manifest.label_sets)]
 
     def facts(self, site: Site, shard: Shard) -> list[object]:
         model = site.model
@@ -126,7 +126,7 @@ class Gram(ClassSums):
 
     def sizes(self, site: Site) -> list[int]:
         size = site.embedding.size(self.relu)
-        return [size * (size + 1) // 2, *super().sizes(site)]
+        return [triangle(size), *super().sizes(site)]
 
 
 def most_examples(site: Site) -> int:
@@ -134,16 +134,16 @@ def most_examples(site: Site) -> int:
     return int(getattr(site.settings.data, "maximum", None) or MOST_EXAMPLES)
 
 
-def labels_of(site: Site) -> int:
-    """Labels of all sets together."""
-    return max(each.stop for each in numbering(site.manifest.label_sets).values())
+def triangle(size: int) -> int:
+    """Numbers of the upper triangle of G, of so many rows."""
+    return size * (size + 1) // 2
 
 
-def gram_of(triangle: np.ndarray) -> np.ndarray:
+def gram_of(upper: np.ndarray) -> np.ndarray:
     """G, whole, of its upper triangle; float64 [size, size]."""
-    size = (math.isqrt(8 * triangle.size + 1) - 1) // 2
+    size = (math.isqrt(8 * upper.size + 1) - 1) // 2
     gram = np.zeros((size, size))
-    gram[np.triu_indices(size)] = triangle
+    gram[np.triu_indices(size)] = upper
     return gram + np.triu(gram, 1).T
 
 
@@ -153,5 +153,5 @@ def opened(vector: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     Args:
         size: of φ.
     """
-    triangle = size * (size + 1) // 2
-    return gram_of(vector[:triangle]), vector[triangle:].reshape(size, -1).astype(np.float64)
+    upper = triangle(size)
+    return gram_of(vector[:upper]), vector[upper:].reshape(size, -1).astype(np.float64)

@@ -128,7 +128,8 @@ def open_life(
     population = Population.model_validate(records.read(journal, POPULATION))
     told = record["asked"]
     asked = stream.draw(scenario.stream, population, seed) if told is None else [Request(*each) for each in told]
-    coming = [r for batch in batches(scenario.stream, asked)[record["played"] :] for r in batch.requests]
+    planned = batches(scenario.stream, asked)
+    coming = [request for batch in planned[record["played"] :] for request in batch.requests]
     coming += commands[record["commands"] :]
     back = {*record["forgotten"], *(request.client for request in coming if request.kind == JOIN)}
     known, refs = _known(scenario, seed, population, back)
@@ -137,7 +138,7 @@ def open_life(
     system.refs.update(refs)
     if checked:
         records.check(journal, system, record, ledger)
-    return Life(system, journal, ledger, record, records.read_rows(journal), batches(scenario.stream, asked), commands)
+    return Life(system, journal, ledger, record, records.read_rows(journal), planned, commands)
 
 
 def _begin(journal: Journal, scenario: Scenario, seed: int, ledger: Ledger, commands: Sequence[Request]) -> Life:

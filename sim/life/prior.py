@@ -11,22 +11,25 @@ from strategies.registry import PRIOR
 SURE = 1.96
 """Standard errors of a 95 % interval."""
 
-
-def prior_of(scenario: Scenario) -> str | None:
-    """The label of the run's label prior; None if it has none."""
-    return next((spec.label for spec in scenario.strategies if spec.strategy == PRIOR), None)
+Scores = dict[tuple[int, str], float]
+"""By seed and client."""
 
 
 def above(
-    rows: Sequence[dict[str, Any]], records: Sequence[Record], label: str, prior: str | None
-) -> dict[str, float] | None:
-    """Mean difference of members' scores at the end, paired by client and seed, with the ends of its 95 % interval.
-
-    None without a prior, of the prior itself, and where fewer than two clients have both scores.
+    scenario: Scenario, rows: Sequence[dict[str, Any]], records: Sequence[Record]
+) -> dict[str, dict[str, float] | None]:
+    """By strategy the mean difference of members' scores at the end, paired by client and seed, with the ends of its 95 %
+    interval. None without a prior, of the prior itself, and where fewer than two clients have both scores.
     """
-    if prior is None or label == prior:
-        return None
-    mine, floor = (_last(rows, records, each) for each in (label, prior))
+    prior = next((spec.label for spec in scenario.strategies if spec.strategy == PRIOR), None)
+    floor = {} if prior is None else _last(rows, records, prior)
+    return {
+        spec.label: None if spec.label == prior else _difference(_last(rows, records, spec.label) if floor else {}, floor)
+        for spec in scenario.strategies
+    }
+
+
+def _difference(mine: Scores, floor: Scores) -> dict[str, float] | None:
     apart = [mine[who] - floor[who] for who in sorted(mine.keys() & floor.keys())]
     if len(apart) < 2:
         return None
@@ -34,7 +37,7 @@ def above(
     return {"difference": difference, "low": difference - error, "high": difference + error}
 
 
-def _last(rows: Sequence[dict[str, Any]], records: Sequence[Record], label: str) -> dict[tuple[int, str], float]:
+def _last(rows: Sequence[dict[str, Any]], records: Sequence[Record], label: str) -> Scores:
     """Members' scores at the last evaluation, by seed and client."""
     ends = {record["seed"]: record["curve"][-1]["events"] for record in records}
     return {

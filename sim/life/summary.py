@@ -30,6 +30,7 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
     scenario = system.scenario
     first = records[0]
     accuracy = {label: [_accuracies(rows, record, label) for record in records] for label in system.strategies}
+    above = prior.above(scenario, rows, records)
     summary: dict[str, Any] = {
         "name": scenario.name,
         "scenario_digest": scenario.digest(),
@@ -54,8 +55,7 @@ def summarize(system: System, records: list[Record], rows: list[dict[str, Any]],
         "environment": determinism.environment(system.settings.device),
         "ledger": {"records": ledger.records, "head": ledger.head},
         "strategies": {
-            label: _strategy(system, label, records, accuracy[label])
-            | {"above_prior": prior.above(rows, records, label, prior.prior_of(scenario))}
+            label: _strategy(system, label, records, accuracy[label]) | {"above_prior": above[label]}
             for label in system.strategies
         },
         "curve": {label: _curve(records, label) for label in system.strategies},

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from clients.data.population import Population
 from clients.errors import InputError
 from clients.work.pooled import try_linear
 from clients.work.site import HERE, open_site
@@ -53,10 +52,8 @@ def check_stream(scenario: Scenario, seed: int) -> None:
         raise InputError("stream.population: only unmerge simulate imagines clients; a run has those of data.clients")
     if spec.order.strategy not in (None, *(each.label for each in scenario.strategies)):
         raise InputError(f"stream.order.strategy: {spec.order.strategy} is no label of the scenario's strategies")
-    everybody = dataset.manifest.clients
-    joining, unseen = requests.population(spec, everybody, seed)
     shards = dataset.shards if spec.order.reads_data else ()
-    who = requests.askers_of(Population(clients=everybody, joining=joining, unseen=unseen), shards)
+    who = requests.askers_of(requests.beginning(spec, dataset.manifest.clients, seed), shards)
     releasing.check(spec, drawn(spec, who, seed))
 
 

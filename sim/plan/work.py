@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from clients.data.population import Population
 from clients.settings import TuningSpec
 from clients.work.rules import rule_of
 from clients.work.site import HERE
@@ -66,9 +65,7 @@ def releases_of(scenario: Scenario, clients: Members, seed: int) -> list[Release
 def batches_of(scenario: Scenario, seed: int) -> list[stream.Batch]:
     """The requests of a stream by release. Whom an adaptive asker will choose is not known: others are drawn for them."""
     dataset, spec = HERE.dataset(scenario.data, seed), scenario.stream
-    everybody = dataset.manifest.clients
-    joining, unseen = stream.population(spec, everybody, seed)
-    who = Population(clients=everybody, joining=joining, unseen=unseen)
+    who = stream.beginning(spec, dataset.manifest.clients, seed)
     asked = stream.draw(spec, who, seed, dataset.shards)
     if spec.order.name == ADAPTIVE:
         others = iter(stream.draw(spec.model_copy(update={"order": OrderSpec()}), who, seed))

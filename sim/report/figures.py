@@ -185,13 +185,13 @@ def spaced(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 def look_of(index: int, series: Series) -> Look:
     """Colour and marker of a strategy; a hollow marker says that it forgets only approximately."""
-    colour = PALETTE[index % len(PALETTE)][0]
-    return {
-        "color": colour,
-        "marker": MARKERS[index % len(MARKERS)],
-        "linestyle": "-",
-        "markerfacecolor": colour if series.exact else PAPER,
-    }
+    look = plain_look(index)
+    return look | {"markerfacecolor": look["color"] if series.exact else PAPER}
+
+
+def plain_look(index: int) -> Look:
+    """Colour and marker of a strategy by its place."""
+    return {"color": PALETTE[index % len(PALETTE)][0], "marker": MARKERS[index % len(MARKERS)], "linestyle": "-"}
 
 
 def panels(count: int, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:

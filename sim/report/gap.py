@@ -7,9 +7,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from sim.terminal import NONE
 from strategies.registry import RETRAINED
 
-NONE = "–"
 COLUMNS = {
     "strategy": "strategy",
     "retained": "accuracy\nretained",

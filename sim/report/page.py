@@ -6,6 +6,18 @@ In a module, because `flwr run .` copies an app's Python files but not a templat
 
 PAGE = r"""{% set title = runs.values() | map(attribute="name") | unique | join(", ") %}
 {% macro name_of(label) %}{{ label.split("/") | join("/<wbr>" | safe) }}{% endmacro %}
+{% macro numbers(columns, rows) %}
+<div class="scroll">
+<table>
+<thead><tr>{% for key, heading in columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endmacro %}
 {% set comparing = runs | length > 1 %}
 <!doctype html>
 <html lang="en">
@@ -119,16 +131,7 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 {% if unlearning %}
 <h2>Unlearning, beside retraining</h2>
 <p class="note">After the deletions, over all examples. The reference is the strategy central, trained again without the forgotten; the average gap is the mean distance from it in both accuracies of training examples, in test accuracy and in MIA efficacy.</p>
-<div class="scroll">
-<table>
-<thead><tr>{% for key, heading in unlearning_columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in unlearning %}
-<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
-</div>
+{{ numbers(unlearning_columns, unlearning) -}}
 {% endif %}
 
 <h2>Accuracy against deletions</h2>
@@ -141,16 +144,7 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 <h2>Time to forget</h2>
 <p class="note">Simulated days from a request to the publication of models without its data: waiting for the release, then the work on it, as long as it was measured to take on the scenario's workers.
 {% for name, line in compressed.items() if line %}{% if comparing %}{{ name }}: {% endif %}{{ line }} {% endfor %}</p>
-<div class="scroll">
-<table>
-<thead><tr>{% for key, heading in waiting_columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in waiting %}
-<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
-</div>
+{{ numbers(waiting_columns, waiting) -}}
 {% endif %}
 {% if "waiting" in figures %}
 <figure role="group" aria-label="Histograms: days from request to publication, by strategy">

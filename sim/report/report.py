@@ -22,14 +22,13 @@ from sim.report.page import PAGE
 from sim.report.times import COLUMNS as WAITING
 from sim.report.times import Backlog, Times, TimeToForget, compressed
 from sim.report.times import cells as time_cells
-from sim.terminal import human_bytes
+from sim.terminal import NONE, human_bytes
 from strategies.registry import FLOOR, PRIOR
 
 if TYPE_CHECKING:
     from sim.report.figures import Series
     from sim.report.waiting import Waited
 
-NONE = "–"  # shown where there is no value
 BEST = ("held_in", "held_out")  # columns in which the highest accuracy after the deletions is marked
 SPLITS = ("held_in", "other_half", "held_out", "forgotten", "unseen")
 OPTIONAL = ("other_half", "unseen")  # columns that are shown where there is something in them

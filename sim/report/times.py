@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel
 
-NONE = "–"
+from sim.terminal import NONE
+
 COLUMNS = {
     "strategy": "strategy",
     "median": "days to forget\nmedian",

@@ -12,7 +12,7 @@ import numpy as np
 from sim.plan.rehearsal import Rehearsal
 from sim.scenario.model import Scenario
 from sim.service.service import Service, askers, counted
-from sim.stream.requests import is_offline
+from sim.stream.requests import is_offline, next_day
 
 
 def by_label(scenario: Scenario, service: Service, rehearsal: Rehearsal) -> Mapping[str, Service]:
@@ -43,10 +43,7 @@ def postponed(scenario: Scenario, service: Service, which: np.ndarray, seed: int
             number += 1
         release[index] = number
         if number == len(due):
-            day = due[-1] + 1
-            while is_offline(spec, name, day, seed):
-                day += 1
-            late.setdefault(day, []).append(index)
+            late.setdefault(next_day(spec, [name], due[-1], seed), []).append(index)
     for place, day in enumerate(sorted(late)):
         release[late[day]] = len(due) + place
     days = np.array([*due, *sorted(late)])

@@ -8,9 +8,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sim.report.figures import INK, MARKERS, PALETTE, RC, label_ends, magnitudes, panels, written
+from sim.report.figures import INK, RC, Look, label_ends, magnitudes, panels, plain_look, written
 
-Look = dict[str, Any]
 SOON = 0.01
 """Days: what is shorter is shown as this."""
 
@@ -37,7 +36,7 @@ def tradeoff_figure(content: Mapping[str, Any]) -> Figure:
     ends, costs, waits = list[tuple[str, list[float], list[float | None], Look]](), list[float](), list[float]()
     for number, label in enumerate(labels):
         curve = sorted(_point(each["strategies"][label]) for each in content["policies"])
-        look = look_of(number)
+        look = plain_look(number)
         xs, ys = [x for x, _ in curve], [y for _, y in curve]
         axes.plot(xs, ys, zorder=3, **look)
         ends.append((label, xs, [*ys], look))
@@ -71,7 +70,7 @@ def workers_figure(grown: Sequence[tuple[int, Mapping[str, Any]]], labels: Seque
     ends = []
     for number, label in enumerate(labels):
         ys = [strategies[label]["workers_needed"] for _, strategies in grown]
-        look = look_of(number)
+        look = plain_look(number)
         axes.plot(xs, [float("nan") if y is None else float(y) for y in ys], clip_on=False, zorder=3, **look)
         ends.append((label, xs, ys, look))
     magnitudes(axes, "x", [float(x) for x in xs])
@@ -96,11 +95,6 @@ def cheapest(content: Mapping[str, Any], label: str) -> Mapping[str, Any] | None
     deadline = content["deadline"]
     met = [each for each in content["policies"] if _wait(each["strategies"][label]) <= deadline]
     return min(met, key=lambda each: _point(each["strategies"][label]), default=None)
-
-
-def look_of(number: int) -> Look:
-    """Colour and marker of a strategy by its place."""
-    return {"color": PALETTE[number % len(PALETTE)][0], "marker": MARKERS[number % len(MARKERS)], "linestyle": "-"}
 
 
 def _point(found: Mapping[str, Any]) -> tuple[float, float]:

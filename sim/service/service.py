@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from clients.data.population import Population
 from clients.errors import InputError
 from clients.work.site import HERE
 from sim.life.system import strategies_of
@@ -60,9 +59,7 @@ def askers(scenario: Scenario, seed: int) -> Askers:
         everybody = spec.population or scenario.data.clients
         return Askers(spec.join, everybody - spec.join - spec.unseen)
     dataset = HERE.dataset(scenario.data, seed)
-    everybody_named = dataset.manifest.clients
-    joining, unseen = requests.population(spec, everybody_named, seed)
-    who = Population(clients=everybody_named, joining=joining, unseen=unseen)
+    who = requests.beginning(spec, dataset.manifest.clients, seed)
     return requests.askers_of(who, dataset.shards if spec.order.reads_data else ())
 
 
@@ -75,6 +72,13 @@ def check(scenario: Scenario) -> None:
         )
 
 
+def under(scenario: Scenario, release: ReleaseSpec | None) -> Scenario:
+    """The scenario with another release plan, or with its own."""
+    if release is None:
+        return scenario
+    return scenario.model_copy(update={"stream": scenario.stream.model_copy(update={"release": release})})
+
+
 def served(scenario: Scenario, stream: Drawn, meant: np.ndarray, release: ReleaseSpec | None = None) -> Service:
     """The releases of a stream under the scenario's plan, or another one.
 
@@ -84,11 +88,10 @@ def served(scenario: Scenario, stream: Drawn, meant: np.ndarray, release: Releas
     Raises:
         InputError: a calendar ends too early, or no request can be published in time.
     """
-    spec = scenario.stream if release is None else scenario.stream.model_copy(update={"release": release})
+    spec = under(scenario, release).stream
     assert spec.join is not None
     ends, due = releasing.check(spec, stream)
     number = releasing.published_by(ends, len(stream))
-
     return Service(stream, meant, number, due, counted(stream, meant, number, len(due), spec.join))
 
 
@@ -134,17 +137,20 @@ def price(
     """The price of a strategy's releases."""
     if not is_small(scenario, service):
         return prices.priced(rehearsal, label, service.counts, seconds)
-    spec = scenario.stream if release is None else scenario.stream.model_copy(update={"release": release})
-    named = releases_of(scenario.model_copy(update={"stream": spec}), rehearsal.sizes.clients, rehearsal.seed)
+    named = releases_of(under(scenario, release), rehearsal.sizes.clients, rehearsal.seed)
     return prices.by_name(rehearsal, label, named, seconds)
 
 
 def is_small(scenario: Scenario, service: Service) -> bool:
     """Whether releases are priced by the names of those who leave; else prices are estimates."""
-    formulas = all(each.work((), ()) is not None for each in strategies_of(scenario, scenario.seeds[0]).values())
-    few = int(service.counts.staying.sum()) <= (FORMULAS if formulas else NAMED)
+    members = int(service.counts.staying.sum())
+    few = members <= NAMED or (members <= FORMULAS and _all_have_formulas(scenario))
     absent = scenario.stream.offline.probability or scenario.stream.offline.calendar
     return few and not absent and scenario.stream.population is None and bool(service.meant.all())
+
+
+def _all_have_formulas(scenario: Scenario) -> bool:
+    return all(each.work((), ()) is not None for each in strategies_of(scenario, scenario.seeds[0]).values())
 
 
 def waited(service: Service, each: Priced, workers: int) -> tuple[Floats, Floats]:
@@ -165,9 +171,10 @@ def result(scenario: Scenario, service: Service, each: Priced, storage: int) -> 
     waiting = clock.backlog(asked, published)
     hours, deletions = each.seconds / HOUR, len(days)
     steps = float(each.steps.sum())
+    time = clock.time_to_forget(days, deadline)
     return {
-        "time_to_forget": clock.time_to_forget(days, deadline),
-        "late_share": clock.time_to_forget(days, deadline)["late_share"],
+        "time_to_forget": time,
+        "late_share": time["late_share"],
         "requests": deletions,
         "refused": int((~service.meant).sum()),
         "releases": len(service.due),

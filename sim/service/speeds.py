@@ -58,7 +58,7 @@ def told(run: Path, scenario: Scenario, rules: set[Rule]) -> Seconds:
     Raises:
         InputError: not a finished run, or nobody was tuned there under one of the rules.
     """
-    there = finished_run(run)
+    finished_run(run)
     joins: dict[Rule, list[tuple[float, int]]] = {}
     for line in ledger.read(run / LEDGER):
         if line["event"] == "join":
@@ -79,5 +79,4 @@ def told(run: Path, scenario: Scenario, rules: set[Rule]) -> Seconds:
     if not step and joins:  # nobody asked for a step beside tuning
         step = max(each / max(steps[rule], 1) for rule, each in mean.items())
     ratio = {rule: steps_of(rule, scenario.tuning) / steps[rule] if steps[rule] else 1.0 for rule in mean}
-    assert there.finished
     return Seconds({rule: each * ratio[rule] for rule, each in mean.items()}, float(step), float(step), float(score))

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.service.figures import cheapest, told
-from sim.terminal import human_bytes
+from sim.terminal import NONE, human_bytes
 
 COLUMNS = {
     "strategy": "strategy",
@@ -22,7 +22,6 @@ COLUMNS = {
     "storage": "storage",
 }
 LEFT = ("strategy", "set")
-NONE = "\N{EN DASH}"
 
 
 def table(content: Mapping[str, Any]) -> Table:

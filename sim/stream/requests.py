@@ -63,6 +63,13 @@ def population(spec: StreamSpec, clients: tuple[str, ...], seed: int) -> tuple[t
     return tuple(c for c in clients if c in joining), tuple(c for c in clients if c in unseen)
 
 
+def beginning(spec: StreamSpec, clients: tuple[str, ...], seed: int) -> Population:
+    """The names of all clients, of those who join at first and of the unseen: all of a population that a stream follows
+    from."""
+    joining, unseen = population(spec, clients, seed)
+    return Population(clients=clients, joining=joining, unseen=unseen)
+
+
 def draw(spec: StreamSpec, who: Population, seed: int, shards: Iterable[Shard] = ()) -> list[Request]:
     """The stream of a seed: requests of clients who joined at first, newcomers, and clients who come back some time after
     they were forgotten. In order of arrival.

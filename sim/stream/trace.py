@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clients.errors import InputError
+from sim.stream.arrivals import DIGITS
+from sim.stream.clock import DAY
 
 COLUMNS, NEEDED = ("time", "client", "rows", "kind"), ("time", "client")
 KINDS = {"": 0, "forget": 0, "join": 1}
-DAY = 86400.0
 Row = tuple[str, str, str, str]
 
 
@@ -65,7 +66,7 @@ def _day(text: str, start: date | None, where: str) -> float:
         day = _since(text, start, where)
     if not 0 <= day < float("inf"):
         raise InputError(f"{where}: time {text} is not after day 0")
-    return round(day, 6)
+    return round(day, DIGITS)
 
 
 def _since(text: str, start: date | None, where: str) -> float:

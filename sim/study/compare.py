@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.errors import InputError
-from sim.report.report import NONE, StrategyResult, Summary
+from sim.report.report import StrategyResult, Summary
 from sim.scenario.model import Scenario, StrategySpec
-from sim.terminal import human_bytes
+from sim.terminal import NONE, human_bytes
 from strategies.registry import CEILING, FLOOR, PRIOR, REGISTRY, RETRAINED
 
 ENDS = (FLOOR, CEILING)

@@ -8,7 +8,7 @@ from clients.errors import InputError
 from clients.exact import digest
 from clients.exact.grid import Grid, to_grid
 from clients.jobs import Reply
-from clients.work.contributions import GRID, SUM, VECTOR, Wanted
+from clients.work.contributions import GRID, SUM, VECTOR, Wanted, summable
 from strategies.state.layout import Shape
 
 Signs = Callable[[], np.ndarray | None]
@@ -51,7 +51,7 @@ def check(reply: Reply, wants: Wants, known: Collection[str], grid: Grid, signs:
     if VECTOR in wants:
         total = np.zeros((), dtype=grid.dtype)
         for client in reply.clients:
-            values = _values(reply, client, grid)
+            values = summable(client, reply.arrays[f"{VECTOR.key}/{client}"], grid)
             _check_grid(reply, client, values, signs)
             total = total + values
         if SUM in wants and not np.array_equal(total, reply.arrays[SUM.key]):
@@ -93,13 +93,6 @@ def _check_sum(reply: Reply, known: int, grid: Grid) -> None:
         raise InputError(f"an exact sum holds 0 to {grid.most} vectors, not {known + count}")
     if total.size and max(int(total.max()), -int(total.min())) > count * grid.largest:
         raise InputError(f"an update for {', '.join(reply.clients)}: its sum is beyond what {count} vectors can come to")
-
-
-def _values(reply: Reply, client: str, grid: Grid) -> np.ndarray:
-    try:
-        return to_grid(reply.arrays[f"{VECTOR.key}/{client}"], grid)
-    except InputError as error:
-        raise InputError(f"client {client}: {error}") from error
 
 
 def _check_grid(reply: Reply, client: str, values: np.ndarray, signs: Signs) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sim.service import simulation
 from sim.stream.arrivals import generator
-from sim.stream.clock import in_turn, queue
+from sim.stream.clock import DAY, in_turn, queue
 
 SCENARIO = {
     "name": "million",
@@ -48,7 +48,7 @@ def clocks(requests: int) -> None:
     started = time.perf_counter()
     plain, _ = queue(due.tolist(), lengths.tolist(), 1)
     heap = time.perf_counter() - started
-    apart = float(np.abs(starts - np.array(plain)).max()) * 86400
+    apart = float(np.abs(starts - np.array(plain)).max()) * DAY
     ratio = heap / arrays
     print(f"a queue of {requests:,} releases: arrays {arrays:.2f} s, heap {heap:.2f} s, {ratio:.0f} x; {apart:.1e} s apart")
 
