@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.bench_simulate [requests a year] [clients]
 
-First the queue alone, as arrays and as the heap that it is held against, on the same releases. Then the whole command but
-its imports: seven strategies, nine release plans, the fewest workers of each; the base model was pretrained before.
+First the queue alone, as arrays and as the heap that it is held against, on the same releases, and a tenth of them as processes
+of SimPy. Then the whole command but its imports: seven strategies, nine release plans, the fewest workers of each; the base model was pretrained before.
 """
 
 import json
@@ -11,9 +11,11 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import simpy
 
 from sim.service import simulation
 from sim.stream.arrivals import generator
@@ -53,9 +55,40 @@ def clocks(requests: int) -> None:
     print(f"a queue of {requests:,} releases: arrays {arrays:.2f} s, heap {heap:.2f} s, {ratio:.0f} x; {apart:.1e} s apart")
 
 
+def processes(requests: int, workers: int) -> None:
+    """The same queue as SimPy has it: a process for each release."""
+    rng = generator(7, "bench")
+    due = np.sort(rng.random(requests) * 365).tolist()
+    lengths = (rng.random(requests) * 700 * workers / requests).tolist()
+    started = time.perf_counter()
+    _, ends = queue(due, lengths, workers)
+    heap = time.perf_counter() - started
+    environment = simpy.Environment()
+    free, published = simpy.Resource(environment, workers), [0.0] * requests
+
+    def release(number: int) -> Iterator[simpy.Event]:
+        yield environment.timeout(due[number])
+        with free.request() as mine:
+            yield mine
+            yield environment.timeout(lengths[number])
+        published[number] = environment.now
+
+    started = time.perf_counter()
+    for number in range(requests):
+        environment.process(release(number))
+    environment.run()
+    taken = time.perf_counter() - started
+    apart = max(abs(one - other) for one, other in zip(published, ends, strict=True))
+    print(
+        f"{requests:,} on {workers} workers: heap {heap:.2f} s, SimPy {taken:.2f} s, {taken / heap:.0f} x; {apart:.1e} days apart"
+    )
+
+
 def main() -> None:
     requests, clients = (int(each) for each in [*sys.argv[1:], "2447707", "1000000"][:2])
     clocks(requests)
+    for workers in (1, 4):
+        processes(requests // 10, workers)
     stream = {
         "population": clients,
         "arrivals": {"name": "poisson", "per_year": requests},
