@@ -3,8 +3,8 @@
 A release is a few stages, one after another, each of jobs that any worker can do. The next release begins when the one
 before is published, since it changes the same state. Played runs and ``simulate`` ask the same functions.
 
-A queue of W workers is a heap of the times at which they get free. SimPy says the same, to the last digit, with an event loop
-and a generator per request, and takes 60 to 110 times as long (``tests/benchmarks/bench_simulate.py``).
+A queue of W workers is a heap of the times at which they get free. SimPy says the same, to the last digit, with an event
+loop and a generator per request, and takes 60 to 110 times as long (``tests/benchmarks/bench_simulate.py``).
 """
 
 import heapq

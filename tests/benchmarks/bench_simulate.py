@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.bench_simulate [requests a year] [clients]
 
-First the queue alone, as arrays and as the heap that it is held against, on the same releases, and a tenth of them as processes
-of SimPy. Then the whole command but its imports: seven strategies, nine release plans, the fewest workers of each; the base model was pretrained before.
+First the queue alone, as arrays and as the heap that it is held against, on the same releases, and a tenth of them as
+processes of SimPy. Then the whole command but its imports: seven strategies, nine release plans, the fewest workers of
+each; the base model was pretrained before.
 """
 
 import json
@@ -79,9 +80,8 @@ def processes(requests: int, workers: int) -> None:
     environment.run()
     taken = time.perf_counter() - started
     apart = max(abs(one - other) for one, other in zip(published, ends, strict=True))
-    print(
-        f"{requests:,} on {workers} workers: heap {heap:.2f} s, SimPy {taken:.2f} s, {taken / heap:.0f} x; {apart:.1e} days apart"
-    )
+    ratio = f"heap {heap:.2f} s, SimPy {taken:.2f} s, {taken / heap:.0f} x"
+    print(f"{requests:,} releases on {workers} workers: {ratio}; {apart:.1e} days apart")
 
 
 def main() -> None:
