@@ -2,7 +2,8 @@
 served model is shown the examples that it is trained on and those that are reported, and the answers are pooled over all.
 
     retained, forgotten, test   accuracy on training examples of members, on those of the forgotten, and on the reported
-                                examples (``data.test``) of all clients; where answers are free text, their mean probability
+                                examples (``data.test``) of all clients; where settings are chosen on those of half of the
+                                clients, of the other half. Where answers are free text, their mean probability
     mia                         share of the forgotten training examples that an attack takes for non-members: ``membership``
     auc                         the same question without a threshold: confidence of forgotten against test examples
     gap                         mean over retained, forgotten, test and mia of |this strategy − retrained|
@@ -30,6 +31,7 @@ from sim.terminal import phase
 from sim.workers.workers import Workers
 from strategies.registry import RETRAINED
 from strategies.scale import CLIENTS_PER_JOB
+from strategies.state.kept import chooses
 
 COMPARED = ("retained", "forgotten", "test", "mia")
 
@@ -103,7 +105,8 @@ def _pooled(life: Life, label: str, workers: Workers, done: Callable[[], None]) 
         life.fail({label: not_finite("answer", wrong)})
         return None
     stayed, left = ([client for client in clients if split[client] == which] for which in ("held_in", "forgotten"))
-    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["reported"], clients))
+    tested = [client for client in clients if not (life.system.manifest.sides.halved and chooses(client, life.system.seed))]
+    return Pooled(_joined(found["train"], stayed), _joined(found["train"], left), _joined(found["reported"], tested))
 
 
 def _joined(probed: Probed, clients: Iterable[str]) -> np.ndarray:

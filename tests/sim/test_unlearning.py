@@ -16,6 +16,7 @@ from tiny_scenario import tiny
 from clients.data.manifest import Manifest
 from clients.data.shards import Sides
 from clients.errors import InputError
+from clients.exact import digest
 from clients.jobs import perform, probe_job
 from clients.settings import TuningSpec
 from clients.work.site import HERE, open_site
@@ -158,7 +159,7 @@ def test_retraining_has_no_gap_and_the_others_that_of_their_numbers(measured: tu
 
 
 def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Scenario, Path, int]) -> None:
-    """Each client probed by itself here, from the saved state."""
+    """Each client probed by itself here, from the saved state. Test examples are of those alone on whom nothing is chosen."""
     _, run, _ = measured
     life, told = life_of(run), summary_of(run)["unlearning"]
     system = life.system
@@ -170,8 +171,9 @@ def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Sce
             job = probe_job([(client, strategy.serve(kept, client))])
             arrays = perform(site, job, {name: strategy.direction(kept, name) for name in job.shared}).arrays
             right["forgotten" if client in gone else "retained"] += arrays[f"train/{client}"][1].tolist()
-            right["test"] += arrays[f"reported/{client}"][1].tolist()
-        assert {split: len(values) for split, values in right.items()} == {"retained": 32, "forgotten": 16, "test": 24}
+            if int(digest.of_json(["half", 7, client])[:8], 16) % 2:
+                right["test"] += arrays[f"reported/{client}"][1].tolist()
+        assert {split: len(values) for split, values in right.items()} == {"retained": 32, "forgotten": 16, "test": 16}
         for split, values in right.items():
             assert told[label][split] == pytest.approx(sum(values) / len(values)), (label, split)
 
