@@ -159,7 +159,7 @@ def test_retraining_has_no_gap_and_the_others_that_of_their_numbers(measured: tu
 
 
 def test_the_numbers_are_those_of_the_models_that_are_served(measured: tuple[Scenario, Path, int]) -> None:
-    """Each client probed by itself here, from the saved state. Test examples are of those alone on whom nothing is chosen."""
+    """Each client probed by itself here, from the saved state; test examples are of those on whom nothing is chosen."""
     _, run, _ = measured
     life, told = life_of(run), summary_of(run)["unlearning"]
     system = life.system
