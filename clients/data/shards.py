@@ -45,12 +45,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Shard:
-    """One client's examples, by side."""
+    """One client's examples, by side.
+
+    Attributes:
+        group: that the client's rows say it is in, where a column was asked for; no digest knows it.
+    """
 
     client: str
     train: tuple[Example, ...]
     validation: tuple[Example, ...] = ()
     test: tuple[Example, ...] = ()
+    group: str = field(default="", compare=False, kw_only=True)
 
     @property
     def examples(self) -> tuple[Example, ...]:

@@ -185,12 +185,17 @@ class TableData(Written):
         {}, description="label value to label text, as in {0: negative, 4: positive}"
     )
     client_column: Column = Field(None, description="column that says whose row it is")
+    group_column: Column = Field(
+        None, description="column whose most frequent value in a client's rows is its group; stream.order may weigh groups"
+    )
     partitioner: Partitioner | None = Field(None, description="how to deal rows where no column says it")
 
     @model_validator(mode="after")
     def _one_way_to_deal(self) -> "TableData":
         if (self.client_column is None) == (self.partitioner is None):
             raise ValueError("give either client_column or partitioner: they say which client a row belongs to")
+        if self.group_column is not None and self.client_column is None:
+            raise ValueError("group_column needs client_column: a partitioner's clients are nobody, and in no group")
         return self
 
 

@@ -17,7 +17,10 @@ def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset
     """
     answer = split_template(spec.prompt)[1]
     table, _, classed, notes, count = read(
-        spec, columns(spec.prompt), [answer, *([spec.client_column] if spec.client_column else [])]
+        spec,
+        columns(spec.prompt),
+        [answer, *([spec.client_column] if spec.client_column else [])],
+        [spec.group_column] if spec.group_column else [],
     )
     classes = classed.get(answer, ())
     values = [text_of(value) for value in table[answer].to_pylist()]
@@ -30,7 +33,9 @@ def load(spec: TableData, seed: int, known: Population | None = None) -> Dataset
     names = [texts.get(name, name) for name in classes]
     labels = _labels(answers, names, spec, answer, notes) if known is None else []
     owners = table[spec.client_column].to_pylist() if spec.client_column else None
-    rows = Rows(with_column(table, answer, answers), owners, labels, spec.labels is True and not classes, notes, count)
+    groups = table[spec.group_column].to_pylist() if spec.group_column else ()
+    inferred = spec.labels is True and not classes
+    rows = Rows(with_column(table, answer, answers), owners, labels, inferred, notes, count, groups=groups)
     return dataset_of(rows, spec, seed, known)
 
 

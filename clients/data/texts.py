@@ -5,7 +5,7 @@ A table of millions of rows costs no Python object per cell: examples are made o
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -35,6 +35,7 @@ class Rows:
         notes: lines for the user.
         count: rows that were read, with those that were left out since.
         plain: what is done to each text of a row that is used.
+        groups: in which group each row says that its owner is, None where it does not; empty where nobody asks.
     """
 
     table: pa.Table
@@ -44,20 +45,22 @@ class Rows:
     notes: Sequence[str]
     count: int = 0
     plain: Callable[[str], str] = str
+    groups: Sequence[object] = ()
 
 
-def read(spec: Texts, used: Sequence[str], named: Sequence[str] = ()) -> text_files.Texts:
+def read(spec: Texts, used: Sequence[str], named: Sequence[str] = (), beside: Sequence[str] = ()) -> text_files.Texts:
     """The columns ``used`` of the rows that have a value in each of them, as texts, and a note on the others by column.
 
     Args:
         named: those of the columns that name a client or a label, in which an empty text is no value.
+        beside: further columns, in which a row needs no value.
 
     Raises:
         InputError: source or column missing.
     """
     names = list(dict.fromkeys((*used, *named)))
     dialect = text_files.Dialect(spec.delimiter, spec.encoding, spec.columns)
-    found = open_texts(spec.source, spec.config, spec.split, names, dialect)
+    found = open_texts(spec.source, spec.config, spec.split, list(dict.fromkeys((*names, *beside))), dialect)
     notes, table, rows = list(found.notes), found.table, len(found.table)
     for name in names:
         there = pc.is_valid(table[name])
@@ -129,7 +132,10 @@ def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
         more += dealing.telling_labels(_answers(rows, spec), rows.labels, dealt, kept)
     taken = {client: _taken(rows, spec, sorted(dealt[client])) for client in kept}
     examples = partial(_examples, prompt=spec.prompt, plain=rows.plain)
-    shards = {client: sides.shard(client, examples(taken[client]), spec, seed) for client in kept}
+    shards = {
+        client: replace(sides.shard(client, examples(taken[client]), spec, seed), group=_group(rows, dealt[client]))
+        for client in kept
+    }
 
     def ordered(client: str) -> Iterator[Example]:
         if rows.owners is not None:
@@ -146,6 +152,13 @@ def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
         ordered,
         rows=rows.count,
     )
+
+
+def _group(rows: Rows, numbers: Iterable[int]) -> str:
+    """What most of these rows say, the lowest text of equals; empty where none says it."""
+    values = [rows.groups[number] for number in numbers] if rows.groups else []
+    counts = Counter(text_of(value) for value in values if value not in (None, ""))
+    return min(counts, key=lambda text: (-counts[text], text), default="")
 
 
 def _found(rows: Rows, spec: Texts, known: Population) -> findings.Findings:

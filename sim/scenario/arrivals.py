@@ -57,6 +57,7 @@ ORDER_TAKES = {
     "exponential": ("rate",),
     "pareto": ("shape",),
     "labels": ("weights",),
+    "groups": ("weights",),
     "listed": ("clients",),
     "adaptive": ("strategy", "score"),
 }
@@ -139,17 +140,27 @@ class OrderSpec(Named):
     """Who asks."""
 
     name: Literal[
-        "uniform", "exponential", "pareto", "oldest", "newest", "largest", "smallest", "labels", "listed", "adaptive"
+        "uniform",
+        "exponential",
+        "pareto",
+        "oldest",
+        "newest",
+        "largest",
+        "smallest",
+        "labels",
+        "groups",
+        "listed",
+        "adaptive",
     ] = Field(
         "uniform",
         description="exponential, pareto: some far more likely than others; oldest, newest: in the data's order; largest, "
-        "smallest: by number of examples; labels: by the label that most of a client's examples have; listed: these, in "
-        "this order; adaptive: by their scores under the published models",
+        "smallest: by number of examples; labels: by the label that most of a client's examples have; groups: by "
+        "data.group_column; listed: these, in this order; adaptive: by their scores under the published models",
     )
     rate: Positive = Field(3.0, description="exponential: the weight falls by exp(-rate) from the first to the last")
     shape: Positive = Field(1.16, description="pareto: smaller is more uneven; 1.16 gives a fifth four fifths")
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        {}, description="labels: by label; 1 for the others"
+        {}, description="labels, groups: by label or group; 1 for the others"
     )
     clients: tuple[str, ...] = Field((), description="listed: their names")
     strategy: str | None = Field(None, description="adaptive: label of the one whose models are seen; default: the first")
@@ -158,8 +169,8 @@ class OrderSpec(Named):
     @model_validator(mode="after")
     def _fits(self) -> "OrderSpec":
         _only(self, ORDER_TAKES, "stream.order")
-        if self.name == "labels" and not self.weights:
-            raise ValueError("stream.order: labels needs weights, as in {positive: 3}")
+        if self.name in ("labels", "groups") and not self.weights:
+            raise ValueError(f"stream.order: {self.name} needs weights, as in {{positive: 3}}")
         if self.name == "listed" and (not self.clients or len(set(self.clients)) < len(self.clients)):
             raise ValueError("stream.order: listed needs clients, each once")
         return self
@@ -167,7 +178,7 @@ class OrderSpec(Named):
     @property
     def reads_data(self) -> bool:
         """Whether it depends on what clients have."""
-        return self.name in ("largest", "smallest", "labels")
+        return self.name in ("largest", "smallest", "labels", "groups")
 
 
 class AgentSpec(Strict):

@@ -106,6 +106,8 @@ class Scenario(Strict):
             raise ValueError(
                 f"strategies: {twice[0]} is there twice; give each its own label, as in {{{twice[0]}: {{label: ...}}}}"
             )
+        if self.stream.order.name == "groups" and getattr(self.data, "group_column", None) is None:
+            raise ValueError("stream.order: groups needs data.group_column, which tables with a client_column take")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: each seed once")
         if "gap" in self.audit and RETRAINED not in {spec.strategy for spec in self.strategies}:

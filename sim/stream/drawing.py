@@ -57,6 +57,7 @@ class Askers:
         place: of those who join the place in the data's order, int64 [joining]; None: that of their numbers.
         sizes: their examples, likewise; None where no order asks for it.
         labels: the label that most of a client's examples have, likewise.
+        groups: the group that each is in, likewise.
     """
 
     joining: int
@@ -65,6 +66,7 @@ class Askers:
     place: Ints | None = None
     sizes: Ints | None = None
     labels: Sequence[str] = ()
+    groups: Sequence[str] = ()
 
     def named(self, number: int) -> str:
         """A client's name; one who is only imagined has a number."""
@@ -153,6 +155,8 @@ def _weights(order: OrderSpec, who: Askers, rng: np.random.Generator) -> Floats 
         return (1.0 + rank) ** -order.shape - (2.0 + rank) ** -order.shape
     if order.name == "labels":
         return np.array([order.weights.get(label, 1.0) for label in who.labels])
+    if order.name == "groups":
+        return np.array([order.weights.get(group, 1.0) for group in who.groups])
     return None
 
 

@@ -93,15 +93,16 @@ def askers_of(who: Population, shards: Iterable[Shard] = ()) -> Askers:
     joining = sorted(who.joining)
     others = sorted(set(who.clients) - {*who.joining, *who.unseen})
     places = {client: place for place, client in enumerate(who.clients)}
-    sizes = {shard.client: len(shard.examples) for shard in shards}
-    answers = {shard.client: Counter(example.answer for example in shard.train) for shard in shards}
+    mine = {shard.client: shard for shard in shards}
+    answers = {client: Counter(example.answer for example in shard.train) for client, shard in mine.items()}
     return Askers(
         len(joining),
         len(others),
         (*joining, *others),
         np.array([places[client] for client in joining], dtype=np.int64),
-        np.array([sizes[client] for client in joining], dtype=np.int64) if sizes else None,
+        np.array([len(mine[client].examples) for client in joining], dtype=np.int64) if mine else None,
         [min(answers[client], key=lambda label: (-answers[client][label], label)) for client in joining] if answers else (),
+        [mine[client].group for client in joining] if mine else (),
     )
 
 

@@ -157,12 +157,12 @@ def test_an_exponential_asker_falls_as_its_rate_says() -> None:
     assert often / 1000 >= 1 / (1 + math.exp(-2.0)) - 0.05
 
 
-def shard(client: str, answers: str) -> Shard:
-    return Shard(client, tuple(Example(f"{client} {n}", answer) for n, answer in enumerate(answers)))
+def shard(client: str, answers: str, group: str = "") -> Shard:
+    return Shard(client, tuple(Example(f"{client} {n}", answer) for n, answer in enumerate(answers)), group=group)
 
 
 def test_orders_by_data() -> None:
-    shards = [shard("c", "aab"), shard("a", "b"), shard("d", "bb"), shard("b", "aaaa")]
+    shards = [shard("c", "aab", "DE"), shard("a", "b", "DE"), shard("d", "bb", "FR"), shard("b", "aaaa")]
     who = Population(clients=("c", "a", "d", "b"), joining=("c", "a", "d", "b"))
 
     def asked(order: Any, requests: int = 4) -> list[str]:
@@ -176,6 +176,8 @@ def test_orders_by_data() -> None:
     assert asked({"name": "listed", "clients": ["d", "a"]}, 2) == ["d", "a"]
     assert set(asked({"name": "labels", "weights": {"a": 0}}, 2)) == {"a", "d"}  # b is what most of theirs are
     assert set(asked({"name": "labels", "weights": {"b": 0}}, 2)) == {"b", "c"}
+    assert set(asked({"name": "groups", "weights": {"FR": 0, "": 0}}, 2)) == {"c", "a"}
+    assert asked({"name": "groups", "weights": {"DE": 0, "": 0}}, 1) == ["d"]
     assert asked({"name": "adaptive"}, 2) == ["", ""]
     with pytest.raises(InputError, match="3 requests for all of a client's examples arrive, but only 2 clients can ask"):
         asked({"name": "labels", "weights": {"b": 0}}, 3)
@@ -342,6 +344,7 @@ def test_a_deadline_that_nobody_can_meet_is_refused() -> None:
         ({"arrivals": {"name": "poisson", "per_year": 1}, "requests": 3}, "poisson arrivals decide the number of requests"),
         ({"order": {"name": "uniform", "shape": 2}}, "order.shape: uniform takes no parameters"),
         ({"order": "labels"}, "labels needs weights"),
+        ({"order": "groups"}, "groups needs weights"),
         ({"order": "listed"}, "listed needs clients, each once"),
         ({"order": {"name": "listed", "clients": ["a", "b"]}, "requests": 3}, "2 clients are listed for 3 requests"),
         ({"order": "adaptive", "returns": 1}, "adaptive asks for whole clients"),

@@ -151,6 +151,7 @@ def test_the_default_stream_asks_a_quarter_of_the_clients() -> None:
         ("workers: {kind: ray, learn: ray}\n", [], ["line 1: workers: workers.kind sets learn and stream both"]),
         ("data: {source: fiction, prompt: '{question}'}\n", [], ["data.prompt: a prompt template names at least two"]),
         ("data: {family: table, source: t.csv, prompt: '{a}{b}'}\n", [], ["data: give either client_column or partitioner"]),
+        ("stream: {order: {name: groups, weights: {DE: 2}}}\n", [], ["stream.order: groups needs data.group_column"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_explained(tmp_path: Path, text: str, overrides: list[str], messages: list[str]) -> None:

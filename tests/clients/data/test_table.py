@@ -319,6 +319,31 @@ def test_one_way_to_deal(source: str) -> None:
             TableData.model_validate({"source": source, "prompt": PROMPT} | options)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_group_is_what_most_of_a_clients_rows_say(tmp_path: Path, suffix: str) -> None:
+    """As written: 07 is not 7. A row without a value stays; of as many the lowest text counts."""
+    says = {"ann": ["07", "7", "07", None], "bob": ["FR", "DE", None, None], "cid": [None] * 4}
+    rows = [
+        {"who": who, "text": f"{who} {n}", "label": "ab"[n % 2], "land": land}
+        for who, lands in says.items()
+        for n, land in enumerate(lands)
+    ]
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "csv":
+        lines = ["who,text,label,land", *(",".join(value or "" for value in row.values()) for row in rows)]
+        path.write_text("\n".join(lines) + "\n")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain, grouped = (loaded(path, clients=3, public_clients=0, minimum=2, group_column=column) for column in (None, "land"))
+    assert {shard.client: shard.group for shard in grouped.shards} == {"ann": "07", "bob": "DE", "cid": ""}
+    assert {shard.client: len(shard.examples) for shard in grouped.shards} == {"ann": 4, "bob": 4, "cid": 4}
+    assert [shard.digest() for shard in grouped.shards] == [shard.digest() for shard in plain.shards]
+    with pytest.raises(InputError, match="has no column 'country'"):
+        loaded(path, clients=3, public_clients=0, minimum=2, group_column="country")
+    with pytest.raises(ValidationError, match="group_column needs client_column"):
+        spec_of(path, client_column=None, partitioner={"name": "iid"}, group_column="land")
+
+
 def test_two_folders_of_one_name_are_two(tmp_path: Path) -> None:
     """The library's cache knows a folder by its name and README alone."""
     found = []
