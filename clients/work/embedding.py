@@ -19,7 +19,7 @@ import numpy as np
 
 from clients.data.dataset import Example
 from clients.data.manifest import Manifest
-from clients.exact import digest
+from clients.exact import digest, finite
 from clients.exact.determinism import deterministic
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ class Embedding:
 
     @cached_property
     def centre(self) -> np.ndarray:
-        """c, float64 [width]."""
+        """c, float64 [width]; NotFiniteError where the public examples have none."""
         public = self.manifest.public
         some = public[:: -(-len(public) // MOST_PUBLIC)] if public else [_made_up(self.manifest)]
         with deterministic():
             mean = self.model.features(without_answers(self.model, some)).astype(np.float64)
+        finite.check(mean, "the base model's features of the public examples")
         return mean if public else np.zeros_like(mean)
 
     def size(self, relu: int = 0) -> int:

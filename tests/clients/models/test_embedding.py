@@ -11,6 +11,7 @@ from tiny_models import ANIMAL_PICTURES, LABELS, ONE_SET, SENTIMENT, SHAPE_PICTU
 from transformers import AutoModelForCausalLM, CLIPModel, T5ForConditionalGeneration, ViTForImageClassification
 
 from clients.data.dataset import Dataset, Example, Shard
+from clients.errors import NotFiniteError
 from clients.work.embedding import MOST_PUBLIC, Embedding
 
 Folder = Callable[[str], Path]
@@ -89,3 +90,14 @@ def test_the_mean_is_of_public_data_alone_and_of_a_thousand_at_most(folder_of_ki
     expected = model.features([Example(each.prompt, "") for each in public[::3]])
     np.testing.assert_array_equal(centres[0], expected)
     np.testing.assert_array_equal(centres[1], centres[0])
+
+
+def test_public_examples_that_are_not_finite_are_told_as_such(
+    folder_of_kind: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not as the fault of the client for whom the mean is made."""
+    dataset = Dataset(SHARD, PUBLIC, SENTIMENT)
+    model = loaded(folder_of_kind("gpt2"), dataset)
+    monkeypatch.setattr(model, "features", lambda examples: np.full(4, np.nan, np.float32))
+    with pytest.raises(NotFiniteError, match="features of the public examples: not all of its numbers are finite"):
+        Embedding(model, dataset.manifest, 7).of(TEXTS[:4])
