@@ -30,8 +30,15 @@ Setting = tuple[float, float, float]
 Told = Callable[[Sequence[Example]], np.ndarray]
 
 
+class OnFrozen(Served):
+    """A head on the frozen model, which is asked once, whatever the settings."""
+
+    def passes(self, scales: int) -> int:
+        return 1
+
+
 @dataclass(frozen=True)
-class Head(Served):
+class Head(OnFrozen):
     """Labels by softmax(W · [features, 1]) of the base model's features.
 
     Attributes:
@@ -109,7 +116,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Prior(Served):
+class Prior(OnFrozen):
     """The frozen model, with a prior by how often labels are there.
 
     Attributes:
@@ -141,7 +148,7 @@ class Prior(Served):
 
 
 @dataclass(frozen=True)
-class ClassMeans(Served):
+class ClassMeans(OnFrozen):
     """The label whose mean φ is nearest.
 
     Attributes:
@@ -170,7 +177,7 @@ class ClassMeans(Served):
 
 
 @dataclass(frozen=True)
-class Ridge(Served):
+class Ridge(OnFrozen):
     """A ridge regression from φ to one-hot labels.
 
     Attributes:

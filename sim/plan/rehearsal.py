@@ -147,7 +147,7 @@ class Counting:
                 return work, {}, {"vector": np.zeros(self.kept.size, dtype=np.float32)}
             case "score":
                 asked = served_in(job)
-                evaluations = sum(len(scales) * served.models for served, scales in asked)
+                evaluations = sum(served.passes(len(scales)) for served, scales in asked)
                 return Work(evaluations=evaluations), {"scores": [[SCORE] * len(scales) for _, scales in asked]}, {}
             case "assign":
                 count = job.facts["anchors"]

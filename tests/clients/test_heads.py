@@ -234,3 +234,23 @@ def test_a_model_that_is_not_finite_is_told(labelled: Site) -> None:
     broken = gram_vector(labelled, "m")
     broken[3] = np.nan
     assert np.isnan(scored(labelled, "m", Ridge(((1.0, 0.0, 0.0),), "g"), {"g": broken})).all()
+
+
+def test_a_grid_of_settings_is_one_evaluation_of_the_frozen_model(labelled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is asked once for φ and once for its own probabilities of a client's examples, not once for each setting."""
+    settings = tuple((ridge, 0.0, mix) for ridge in (0.1, 1.0) for mix in (0.0, 0.1, 0.3))
+    asked: list[str] = []
+    for name in ("embeddings", "probabilities"):
+        real = getattr(labelled.model, name)
+        monkeypatch.setattr(labelled.model, name, lambda *given, real=real, name=name: (asked.append(name), real(*given))[1])
+    served = Ridge(settings, own=gram_vector(labelled, "m"))
+    reply = perform(labelled, score_job([("m", served)], range(6)), {})
+    assert reply.error is None
+    assert (reply.facts["evaluations"], len(reply.facts["scores"][0]), sorted(asked)) == (
+        1,
+        6,
+        ["embeddings", "probabilities"],
+    )
+    counts = Prior("n", own=np.ones(5))
+    assert perform(labelled, score_job([("m", counts)], [0.0, 1.0, 3.0]), {}).facts["evaluations"] == 1
+    assert perform(labelled, score_job([("m", BASE), ("n", BASE)], [1.0]), {}).facts["evaluations"] == 2
