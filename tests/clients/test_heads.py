@@ -253,4 +253,3 @@ def test_a_grid_of_settings_is_one_evaluation_of_the_frozen_model(labelled: Site
     )
     counts = Prior("n", own=np.ones(5))
     assert perform(labelled, score_job([("m", counts)], [0.0, 1.0, 3.0]), {}).facts["evaluations"] == 1
-    assert perform(labelled, score_job([("m", BASE), ("n", BASE)], [1.0]), {}).facts["evaluations"] == 2
