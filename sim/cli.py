@@ -97,7 +97,7 @@ def run(
     from sim.scenario.file import load_scenario
 
     asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
-    from sim.report.report import table
+    from sim.report.table import table
 
     _play(asked, out, table)
 
@@ -285,7 +285,7 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
 
 
 def _resume(run: Path, overrides: list[str]) -> None:
-    from sim.report.report import table
+    from sim.report.table import table
     from sim.run import resume
 
     with _resumable(run):
@@ -306,7 +306,7 @@ def _resumable(run: Path) -> Iterator[None]:
 
 def _tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
     """What a request by command has come to."""
-    from sim.report.report import table
+    from sim.report.table import table
 
     steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
     _tell(run, table, f"{done} Gradient steps: {steps}.")
@@ -323,7 +323,7 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     """The results of a run by a table; exit code 1 if a state is not what it should be, too many are missing, or a strategy
     failed."""
     from sim.life.system import read_json
-    from sim.report.report import Summary
+    from sim.report.summary import Summary
     from sim.terminal import console
 
     summary = read_json(run / "summary.json")

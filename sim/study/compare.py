@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.errors import InputError
-from sim.report.report import StrategyResult, Summary
+from sim.report.outcome import recovered
+from sim.report.summary import StrategyResult, Summary
 from sim.scenario.model import Scenario, StrategySpec
 from sim.terminal import NONE, human_bytes
 from strategies.registry import CEILING, FLOOR, PRIOR, REGISTRY, RETRAINED
@@ -64,13 +65,6 @@ def with_strategies(scenario: Scenario, names: Sequence[str], labelled: bool = F
     except ValidationError as error:
         text = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise InputError(f"--strategies {','.join(names)}: {text}") from error
-
-
-def recovered(value: float | None, zero_shot: float | None, local: float | None) -> float | None:
-    """(value − zero_shot) / (local − zero_shot); None where it is not defined."""
-    if value is None or zero_shot is None or local is None or local == zero_shot:
-        return None
-    return (value - zero_shot) / (local - zero_shot)
 
 
 def shares(summary: Summary) -> dict[str, float | None]:
