@@ -27,6 +27,15 @@ def along(axis: str, points: Sequence[tuple[float, Sequence[Outcome]]]) -> list[
     return [*_ahead(axis, points), *_moved(axis, low, high, first, last), *_grown(axis, low, high, first, last)]
 
 
+def held(verdicts: Sequence[bool | None]) -> list[str]:
+    """How many of a study's claims hold."""
+    if not verdicts:
+        return []
+    open_ = verdicts.count(None)
+    decided = f"{verdicts.count(True)} of {len(verdicts)} {'claim holds' if len(verdicts) == 1 else 'claims hold'}"
+    return [f"{decided}{f'; {open_} could not be decided' if open_ else ''}."]
+
+
 def _worth(outcomes: Sequence[Outcome]) -> list[str]:
     told = _candidates(outcomes)
     if not told:
@@ -64,7 +73,7 @@ def _steps(outcomes: Sequence[Outcome]) -> list[str]:
     none = [each.label for each in learned if not each.learn and not each.per_deletion]
     later = [each.label for each in learned if each.learn and each.per_deletion == 0]
     lines = [f"{_list(none)} {_need(none)} no gradient step."] if none else []
-    return lines + ([f"{_list(later)} {_need(later)} none to forget."] if later else [])
+    return lines + ([f"{_list(later)} {_need(later)} no gradient step to forget."] if later else [])
 
 
 def _prior(outcomes: Sequence[Outcome]) -> list[str]:
@@ -110,8 +119,8 @@ def _moved(axis: str, low: float, high: float, first: Sequence[Outcome], last: S
         return []
     worst, best = min(moved, key=lambda label: moved[label]), max(moved, key=lambda label: moved[label])
     return [
-        f"From {axis} {_count(low)} to {_count(high)}, accuracy of {worst} moves by {moved[worst]:+.3f}, the least of all, "
-        f"and of {best} by {moved[best]:+.3f}, the most."
+        f"From {axis} {_count(low)} to {_count(high)}, accuracy of {worst} moves by {_signed(moved[worst])}, the least "
+        f"of all, and of {best} by {_signed(moved[best])}, the most."
     ]
 
 
@@ -170,7 +179,13 @@ def _count(value: float | None) -> str:
 
 
 def _fold(growth: float) -> str:
+    if growth < 1.05:
+        return "not at all"
     return f"to {growth:,.0f} times" if growth >= 10 else f"to {growth:.2g} times"
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _span(values: Sequence[float]) -> str:

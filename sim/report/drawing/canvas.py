@@ -126,11 +126,14 @@ def settle(axes: Axes) -> None:
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
-def band(axes: Axes, xs: Sequence[float], bounds: Sequence[tuple[float | None, float | None]], colour: str) -> None:
-    """A band behind a line, from the low to the high bound at each place; nothing without bounds."""
+def band(
+    axes: Axes, xs: Sequence[float], bounds: Sequence[tuple[float | None, float | None]], colour: str, among: int
+) -> None:
+    """A band behind a line, from the low to the high bound at each place; nothing without bounds. The fainter, the more
+    lines it is ``among``."""
     if bounds:
         lows, highs = (numbers(side) for side in zip(*bounds, strict=True))
-        axes.fill_between(xs, lows, highs, color=colour, alpha=0.16, linewidth=0, zorder=1.5)
+        axes.fill_between(xs, lows, highs, color=colour, alpha=max(0.04, min(0.16, 1.0 / among)), linewidth=0, zorder=1.5)
 
 
 def written(figure: Figure, path: Path, name: str) -> str:

@@ -107,7 +107,7 @@ def _lines(axes: Axes, series: Sequence[Series], curves: Sequence[Sequence[float
     for i, (s, curve) in enumerate(zip(series, curves, strict=True)):
         # Early strategies on top: where curves coincide, the later ones have the larger, hence visible, markers.
         axes.plot(s.deleted, numbers(curve), zorder=4 - i / 100, clip_on=False, **s.look)
-        band(axes, s.deleted, s.bounds.get(key, ()), s.look["color"])
+        band(axes, s.deleted, s.bounds.get(key, ()), s.look["color"], len(series))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
     last = max((x for s in series for x in s.deleted), default=0)
     axes.set_xlim(-0.03 * max(last, 1), 1.03 * max(last, 1))
