@@ -217,13 +217,19 @@ def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first gets the page.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the first gets the page; or a study.")],
 ) -> None:
-    """Make figures and one HTML page; several runs are compared on the page of the first."""
+    """Make figures and one HTML page; several runs are compared on the page of the first, a study has one of its own."""
     from sim.report.report import write_report
+    from sim.report.study_page import write_study_report
+    from sim.report.study_results import is_study
     from sim.terminal import console
 
-    console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
+    studies = [run for run in runs if is_study(run)]
+    if studies and len(runs) > 1:
+        raise InputError(f"report: {studies[0]} is a study; give it alone, or runs alone")
+    page = write_study_report(runs[0]) if studies else write_report(runs[0], runs[1:])
+    console.print(f"Report: {page}", soft_wrap=True)
 
 
 @app.command()

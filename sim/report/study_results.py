@@ -22,6 +22,7 @@ NEEDED = (
     "gradient_steps.learn", "gradient_steps.forget", "seconds.learn", "seconds.forget", "bitwise_equal", "requests",
 )  # fmt: skip
 """Columns without which there is no report."""
+REMEDY = "give the folder of a study, or go on with it: unmerge run --resume STUDY"
 
 Row = Mapping[str, Any]
 Value = float | str
@@ -83,32 +84,46 @@ class Study:
         return [row for row in self.rows if self.place(row) == place]
 
 
+def is_study(folder: Path) -> bool:
+    """Whether a folder is a study's, and not a run's."""
+    return (folder / STUDY).exists()
+
+
 def read_study(folder: Path) -> Study:
     """A study folder's results.
 
     Raises:
         InputError: a file is missing or damaged, a column is missing, or no point is done.
     """
-    remedy = "give the folder of a study, or go on with it: unmerge run --resume STUDY"
+    about, table = _about(folder / STUDY), _table(folder / RESULTS)
+    if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
+        raise InputError(f"{folder / RESULTS}: has no column {', '.join(missing)}; {REMEDY}")
+    rows = [{key: _known(value) for key, value in row.items()} for row in table.to_pylist()]
+    if not rows:
+        raise InputError(f"{folder / RESULTS}: no point is done yet; {REMEDY}")
+    return Study(about, rows)
+
+
+def _about(path: Path) -> About:
     try:
-        about = About.model_validate(json.loads((folder / STUDY).read_text(encoding="utf-8")))
-        table = pq.read_table(folder / RESULTS)
+        return About.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{folder / STUDY}: damaged at {where} ({first['msg']}); {remedy}") from error
-    except pa.ArrowException as error:
-        raise InputError(f"{folder / RESULTS}: cannot be read as parquet ({error}); {remedy}") from error
-    except OSError as error:
-        raise InputError(f"{error.filename or folder}: cannot be read ({error.strerror or error}); {remedy}") from error
+        raise InputError(f"{path}: damaged at {where} ({first['msg']}); {REMEDY}") from error
     except ValueError as error:
-        raise InputError(f"{folder / STUDY}: damaged, not JSON ({error}); {remedy}") from error
-    if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
-        raise InputError(f"{folder / RESULTS}: has no column {', '.join(missing)}; {remedy}")
-    rows = [{key: _known(value) for key, value in row.items()} for row in table.to_pylist()]
-    if not rows:
-        raise InputError(f"{folder / RESULTS}: no point is done yet; {remedy}")
-    return Study(about, rows)
+        raise InputError(f"{path}: damaged, not JSON ({error}); {REMEDY}") from error
+
+
+def _table(path: Path) -> Any:
+    try:
+        return pq.read_table(pa.BufferReader(path.read_bytes()))
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from error
 
 
 def outcomes_at(rows: Sequence[Row]) -> list[Outcome]:

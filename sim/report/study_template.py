@@ -16,7 +16,7 @@ STUDY = r"""{% extends "frame" %}
 <header>
 <div class="kicker">Unmerge study</div>
 <h1>{{ about.name }}</h1>
-<p>{{ strategies | length }} {{ "strategy" if strategies | length == 1 else "strategies" }} at {{ points }} {{ "point" if points == 1 else "points" }}{% if about.axes %}, along {% for axis, values in about.axes.items() %}{{ ", " if not loop.first }}<b>{{ axis }}</b> ({{ values | map("string") | join(", ") }}){% endfor %}{% endif %}; {{ "seeds" if several else "seed" }} {{ about.seeds | join(", ") }}. Accuracy is mean {{ metric }}.</p>
+<p>{{ strategies | length }} {{ "strategy" if strategies | length == 1 else "strategies" }} at {{ points }} {{ "point" if points == 1 else "points" }}{% if about.axes %}, along {% for axis, values in about.axes.items() %}{{ ", " if not loop.first }}<b>{{ axis }}</b> ({{ values | map("string") | join(", ") }}){% endfor %}{% endif %}; {{ "seeds" if several else "seed" }} {{ about.seeds | join(", ") }}.{% if metric != "accuracy" %} Accuracy is mean {{ metric }}.{% endif %}</p>
 </header>
 
 {% if about.points.done < about.points.asked %}
