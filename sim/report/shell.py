@@ -141,7 +141,8 @@ code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans M
   body { padding: 16px 14px 40px; }
   h1 { font-size: 24px; } ul.words { font-size: 15.5px; padding-left: 18px; }
   dl { grid-template-columns: 1fr; row-gap: 0; } dd { margin-bottom: 8px; }
-  tbody th:first-child { position: sticky; left: 0; background: var(--paper); min-width: 116px; max-width: 150px; }
+  tbody th:first-child { position: sticky; left: 0; background: var(--paper); min-width: 116px; max-width: 150px; box-shadow: inset 0 -1px var(--grid); }
+  td.pair { white-space: nowrap; }
   tbody tr:nth-child(even of :not([hidden])) th:first-child { background: var(--shade); }
 }
 @page { size: A4 landscape; margin: 12mm; }

@@ -29,7 +29,7 @@ STUDY = r"""{% extends "frame" %}
 
 <ul class="words">
 {% for line in lines %}
-<li>{{ line }}</li>
+<li>{{ line | replace(" %", "\u00a0%") }}</li>
 {% endfor %}
 </ul>
 {% endfor %}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from clients.errors import InputError
-from sim.report.drawing.canvas import RC, band, look_of, panels, written
+from sim.report.drawing.canvas import RC, band, look_of, magnitudes, panels, plain, written
 from sim.report.drawing.pareto import pareto_figure
 from sim.report.drawing.study import Curve, Panel, along_figure, is_logarithmic
 from sim.report.outcome import Outcome
@@ -122,3 +122,18 @@ def test_bounds_over_seeds_by_hand(tmp_path: Path) -> None:
     (run / "state" / "2" / "progress.json").unlink()
     assert bounds_of(run, summary) == {}
     assert bounds_of(*seeded(tmp_path / "one", {1: [(0.5, 0)]})) == {}
+
+
+def test_values_on_axes() -> None:
+    values = [0.01, 0.5, 20, 999, 1000, 20_000, 10**6, 2.5 * 10**6, 10**10]
+    assert [plain(value) for value in values] == [
+        "0.01", "0.5", "20", "999", "1,000", "20,000", "1 M", "2.5 M", "10,000 M",
+    ]  # fmt: skip
+
+
+def test_magnitudes_have_a_place_for_zero_where_it_is_needed() -> None:
+    _, (axes, other) = panels(2, [])
+    magnitudes(axes, "x", [20.0, 500.0])
+    assert (axes.get_xscale(), axes.xaxis.get_majorticklocs().tolist()) == ("log", [10, 20, 50, 100, 200, 500])
+    magnitudes(other, "y", [0.0, 20.0, 42.0])
+    assert (other.get_yscale(), other.yaxis.get_majorticklocs().tolist()) == ("symlog", [0, 10, 20, 50])

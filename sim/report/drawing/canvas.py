@@ -94,7 +94,7 @@ def magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
         first = 10.0 ** decades[0]
         set_scale("symlog", linthresh=first, linscale=0.4)
         set_limits(-0.12 * first, high)
-        ticks = [0.0, *(10.0**power for power in decades)]
+        ticks = [0.0, *(digit * 10.0**power for power in decades for digit in ((1,) if len(decades) > 2 else (1, 2, 5)))]
     axis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= high]))
     axis.set_minor_locator(NullLocator())
 
@@ -117,8 +117,14 @@ def in_bytes(axis: Axis) -> None:
 
 
 def in_numbers(axis: Axis) -> None:
-    """Write values of an axis as plain numbers."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}"))
+    """Write values of an axis as plain numbers: ``0.5``, ``20,000``, ``3 M`` for millions."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def plain(value: float) -> str:
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:,.10g} M"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def settle(axes: Axes) -> None:
