@@ -28,6 +28,7 @@ from clients.errors import InputError, WorkError  # noqa: E402
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sim.scenario.file import Asked
     from sim.scenario.model import Scenario
 
 app = typer.Typer(
@@ -94,12 +95,34 @@ def run(
         _resume(resume, overrides)
         return
     assert scenario is not None
-    from sim.scenario.file import load_scenario
+    from sim.scenario.file import load
 
-    asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
+    whole = load(scenario, overrides)
+    asked = whole.scenario()  # mistakes are told before the rest is imported
+    if asked.sweep:
+        _play_study(whole, out)
+        return
     from sim.report.table import table
 
     _play(asked, out, table)
+
+
+@app.command()
+def scale(
+    scenario: ScenarioFile,
+    clients: Annotated[str, typer.Option(metavar="2,5,10", help="How many clients join, at each point of the study.")],
+    seeds: Annotated[str | None, typer.Option(metavar="1,2,3", help="Instead of the scenario's seeds.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help="Names or labels, as in average,sift_masks; instead of the scenario's.")
+    ] = None,
+    overrides: Sets = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME.")] = None,
+) -> None:
+    """Play a scenario with more and more clients, nothing tuned twice; every point is charged its full price."""
+    from sim.scenario.file import load
+    from sim.study.scale import scaled
+
+    _play_study(scaled(load(scenario, overrides), clients, seeds, strategies), out)
 
 
 @app.command()
@@ -221,15 +244,16 @@ def report(
 ) -> None:
     """Make figures and one HTML page; several runs are compared on the page of the first, a study has one of its own."""
     from sim.report.report import write_report
-    from sim.report.study_page import write_study_report
-    from sim.report.study_results import is_study
+    from sim.study.study import is_study
     from sim.terminal import console
 
     studies = [run for run in runs if is_study(run)]
     if studies and len(runs) > 1:
         raise InputError(f"report: {studies[0]} is a study; give it alone, or runs alone")
-    page = write_study_report(runs[0]) if studies else write_report(runs[0], runs[1:])
-    console.print(f"Report: {page}", soft_wrap=True)
+    if studies:
+        _tell_study(runs[0])
+        return
+    console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
 
 
 @app.command()
@@ -290,7 +314,44 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
     _tell(folder, table)
 
 
+def _play_study(asked: "Asked", out: Path | None) -> None:
+    """Play a scenario with a sweep, and tell its results."""
+    from sim.study.study import new_study, play
+
+    study = new_study(asked, out)
+    with _resumable(study.folder):
+        play(study)
+    _tell_study(study.folder, study.scenario.report.html)
+
+
+def _tell_study(folder: Path, page: bool = True) -> None:
+    """The results of a study by tables, and by its page if it is to have one; exit code 1 if a state is not what it should be
+    or a strategy failed."""
+    from sim.life.system import read_json
+    from sim.report.study_page import write_study_report
+    from sim.study.results import STUDY, read_rows
+    from sim.study.table import tables
+    from sim.terminal import console
+
+    rows = read_rows(folder)
+    for table in tables(read_json(folder / STUDY), rows, console.width):
+        console.print(table)
+    console.print(f"Report: {write_study_report(folder)}" if page else f"Study: {folder}", soft_wrap=True)
+    exact = [row for row in rows if row["exactness"] == "exact"]
+    _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
+    if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
+        raise InputError(f"{folder}: {', '.join(failed)} failed; what the others came to was written")
+
+
 def _resume(run: Path, overrides: list[str]) -> None:
+    from sim.study.study import is_study, open_study, play
+
+    if is_study(run):
+        study = open_study(run, overrides)
+        with _resumable(run):
+            play(study)
+        _tell_study(run, study.scenario.report.html)
+        return
     from sim.report.table import table
     from sim.run import resume
 
@@ -305,7 +366,7 @@ def _resumable(run: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if (run / "ledger.jsonl").exists() and not isinstance(error, SystemExit):
+        if any((run / name).exists() for name in ("ledger.jsonl", "study.yaml")) and not isinstance(error, SystemExit):
             typer.echo(f"Nothing that is done is lost. Go on with: unmerge run --resume {run}", err=True)
         raise
 

@@ -72,7 +72,7 @@ def write_study_report(folder: Path) -> Path:
         about=study.about,
         folder=name,
         several=len(study.about.seeds) > 1,
-        metric=study.about.metric.replace("_", " "),
+        metric=study.metric,
         words=words(study),
         strategies=list(study.strategies),
         groups=groups,
@@ -153,7 +153,7 @@ Measure = tuple[str, str, Scale, Callable[[Row], float | None]]
 
 def _panels(study: Study) -> dict[str, list[Measure]]:
     """The figures along an axis, and the measures that stand side by side in each: title, what it is in, scale, value."""
-    metric, gap = study.about.metric.replace("_", " "), gaps(study.rows)
+    metric, gap = study.metric, gaps(study.rows)
     deleted = any(row["requests"] for row in study.rows)
     accuracies: list[Measure] = [("Held-in, after the deletions", f"mean {metric}", "plain", accuracy)]
     if any(gap(row) is not None for row in study.rows):
@@ -167,9 +167,7 @@ def _panels(study: Study) -> dict[str, list[Measure]]:
 
 def _pareto(study: Study, place: Place, number: int, folder: Path) -> Group:
     title, name = _title(study, place), f"pareto-{number}"
-    figure = pareto_figure(
-        outcomes_at(study.at(place)), style_of(study.strategies), study.about.metric.replace("_", " "), f": {title}"
-    )
+    figure = pareto_figure(outcomes_at(study.at(place)), style_of(study.strategies), study.metric, f": {title}")
     about = f"Scatter charts at {title}: accuracy held-in against bytes stored and gradient steps per deletion"
     return Group(title, [Drawn(name, written(figure, folder / name, name), about, "pareto")])
 

@@ -47,7 +47,7 @@ class About(BaseModel):
     """What the report reads of ``study.json``."""
 
     name: str
-    metric: str
+    metric: str | None
     axes: dict[str, list[Any]]
     seeds: list[int]
     points: Points
@@ -65,6 +65,11 @@ class Study:
     @property
     def axes(self) -> list[str]:
         return list(self.about.axes)
+
+    @property
+    def metric(self) -> str:
+        """What accuracy means; nothing is known of it before a point is done."""
+        return (self.about.metric or "").replace("_", " ")
 
     def place(self, row: Row) -> Place:
         """Where a row stands on the axes."""
@@ -84,11 +89,6 @@ class Study:
         return [row for row in self.rows if self.place(row) == place]
 
 
-def is_study(folder: Path) -> bool:
-    """Whether a folder is a study's, and not a run's."""
-    return (folder / STUDY).exists()
-
-
 def read_study(folder: Path) -> Study:
     """A study folder's results.
 
@@ -96,11 +96,11 @@ def read_study(folder: Path) -> Study:
         InputError: a file is missing or damaged, a column is missing, or no point is done.
     """
     about, table = _about(folder / STUDY), _table(folder / RESULTS)
+    if not table.num_rows:
+        raise InputError(f"{folder / RESULTS}: no point is done yet; {REMEDY}")
     if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
         raise InputError(f"{folder / RESULTS}: has no column {', '.join(missing)}; {REMEDY}")
     rows = [{key: _known(value) for key, value in row.items()} for row in table.to_pylist()]
-    if not rows:
-        raise InputError(f"{folder / RESULTS}: no point is done yet; {REMEDY}")
     return Study(about, rows)
 
 

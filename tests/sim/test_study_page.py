@@ -61,6 +61,7 @@ def study_folder(folder: Path, rows: list[dict[str, Any]], **more: Any) -> Path:
     seeds = sorted({row["seed"] for row in rows}) or [1]
     about = {"name": "grid", "metric": "answer_probability", "axes": AXES, "seeds": seeds, "strategies": list(LABELS)}
     points = {"done": len({row["point"] for row in rows}), "asked": 4 * len(seeds)}
+    (folder / "study.yaml").touch()
     (folder / "study.json").write_text(json.dumps(about | {"points": points, "verdicts": []} | more), encoding="utf-8")
     return folder
 
