@@ -325,8 +325,8 @@ def _play_study(asked: "Asked", out: Path | None) -> None:
 
 
 def _tell_study(folder: Path, page: bool = True) -> None:
-    """The results of a study by tables, and by its page if it is to have one; exit code 1 if a state is not what it should be
-    or a strategy failed."""
+    """The results of a study by tables, and by its page if it is to have one; exit code 1 if a state is not what it should
+    be or a strategy failed."""
     from sim.life.system import read_json
     from sim.report.study_page import write_study_report
     from sim.study.results import STUDY, read_rows
