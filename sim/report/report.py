@@ -70,7 +70,7 @@ def write_report(run: Path, extra: Sequence[Path] = ()) -> Path:
         waiting=_times(entries),
         waiting_columns=WAITING,
         compressed={name: compressed(summary.compressed, summary.days) for name, summary in runs.items()},
-        verdicts=[verdict(entry.result) for entry in entries],
+        verdicts=[verdict(entry.result.exactness, entry.result.bitwise_equal) for entry in entries],
     )
     target = run / "report.html"
     write_whole(target, page.encode())

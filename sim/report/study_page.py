@@ -29,23 +29,28 @@ from sim.report.study_results import (
     per_deletion,
     read_study,
 )  # fmt: skip
+from sim.report.study_table import choices, chosen, columns_of, text_of
 from sim.report.study_template import STUDY
 from sim.report.style import style_of
-from sim.terminal import NONE, human_bytes
 
 DRAWN = 6
 """So many combinations of the other axes' values are drawn along an axis; the table has all."""
 POINTS = 24
 """So many points have a Pareto view."""
+RINGS = (
+    "Up and to the left is better. A ring marks who is dominated by no other in accuracy, storage and steps per deletion "
+    "together; an approximate strategy dominates no exact one."
+)
 
 
 class Drawn(NamedTuple):
-    """A figure of the page: what it is called, its inline SVG, and what it shows for those who do not see it."""
+    """A figure of the page: what it is called, its inline SVG, what it is for those who do not see it, and its caption."""
 
     name: str
     svg: str
     about: str
     kind: str
+    caption: str
 
 
 class Group(NamedTuple):
@@ -65,7 +70,7 @@ def write_study_report(folder: Path) -> Path:
     with matplotlib.rc_context(RC):
         groups = {axis: _along(study, axis, folder / "figures") for axis in study.axes}
         pareto = [_pareto(study, place, number, folder / "figures") for number, place in enumerate(study.places[:POINTS], 1)]
-    columns = _columns(study)
+    columns = columns_of(study)
     name = folder.resolve().name
     page = rendered(
         STUDY,
@@ -84,7 +89,7 @@ def write_study_report(folder: Path) -> Path:
         keys=[{key: column.key(row) for key, column in columns.items()} for row in study.rows],
         links=[_link(folder, row) for row in study.rows],
         runs=[row["point"] for row in study.rows],
-        choices={heading: (list(columns).index(key), _choices(study, columns[key])) for key, heading in _chosen(study)},
+        choices={heading: (list(columns).index(key), choices(study, columns[key])) for key, heading in chosen(study)},
         command=command("report", name),
     )
     target = folder / "report.html"
@@ -102,13 +107,10 @@ def words(study: Study) -> dict[str, list[str]]:
             if len(numbered) > 1 and len(numbered) == len(points):
                 name, beside = axis.rpartition(".")[2], f" ({others})" if others else ""
                 found[f"Along {name}{beside}"] = along(name, numbered)
-                found[f"At {name} {_text(points[-1][0])}{beside}"] = sentences(numbered[-1][1])
+                found[f"At {name} {text_of(points[-1][0])}{beside}"] = sentences(numbered[-1][1])
     if len(found) == 1:  # there is no axis of numbers: every point speaks for itself
         found |= {_title(study, place): sentences(outcomes_at(study.at(place))) for place in study.places[:DRAWN]}
     return {heading: lines for heading, lines in found.items() if lines}
-
-
-# -- figures -----------------------------------------------------------------------------------------------------------
 
 
 def _along(study: Study, axis: str, folder: Path) -> list[Group]:
@@ -138,38 +140,67 @@ def _drawn(study: Study, axis: str, places: Sequence[Place], kind: str, end: str
 
     labels = [label for label in study.strategies if any(label in some for some in rows)]
     made = [
-        Panel(title, ylabel, scale, [curve(label, of) for label in labels])
-        for title, ylabel, scale, of in _panels(study)[kind]
+        Panel(each.title, each.ylabel, each.scale, [curve(label, each.of) for label in labels])
+        for each in _panels(study)[kind]
     ]
     name = f"{kind}-by-{re.sub(r'[^0-9A-Za-z]+', '-', axis)}{end}"
-    ticks = [(x, _text(value)) for x, value in zip(xs, values, strict=True)]
+    ticks = [(x, text_of(value)) for x, value in zip(xs, values, strict=True)]
     figure = along_figure(axis, ticks, numeric and is_logarithmic(axis, xs), made)
     about = f"Line charts against {axis}: {', '.join(panel.title for panel in made)}"
-    return Drawn(name, written(figure, folder / name, name), about, kind)
+    caption = " ".join(measure.caption for measure in _panels(study)[kind])
+    return Drawn(name, written(figure, folder / name, name), about, kind, caption)
 
 
-Measure = tuple[str, str, Scale, Callable[[Row], float | None]]
+class Measure(NamedTuple):
+    """What a panel along an axis shows."""
+
+    title: str
+    ylabel: str
+    scale: Scale
+    of: Callable[[Row], float | None]
+    caption: str
 
 
 def _panels(study: Study) -> dict[str, list[Measure]]:
-    """The figures along an axis, and the measures that stand side by side in each: title, what it is in, scale, value."""
-    metric, gap = study.metric, gaps(study.rows)
+    """The figures along an axis, and the measures that stand side by side in each."""
+    gap = gaps(study.rows)
     deleted = any(row["requests"] for row in study.rows)
-    accuracies: list[Measure] = [("Held-in, after the deletions", f"mean {metric}", "plain", accuracy)]
-    if any(gap(row) is not None for row in study.rows):
-        accuracies.append(("Gap to clients who share nothing", "local − strategy", "plain", gap))
-    learn: Measure = ("Learning", "gradient steps", "count", lambda row: row["gradient_steps.learn"])
-    seconds: Measure = ("Client work", "seconds", "count", client_seconds)
-    storage: Measure = ("Storage", "bytes kept", "bytes", lambda row: row["storage_bytes"])
-    forget: Measure = ("A deletion", "gradient steps per deletion", "count", per_deletion)
-    return {"accuracy": accuracies, "storage": [storage, *([forget] if deleted else [])], "work": [learn, seconds]}
+    held_in = Measure(
+        "Held-in, after the deletions", f"mean {study.metric}", "plain", accuracy,
+        "Held-in: mean over current clients after the deletions.",
+    )  # fmt: skip
+    behind = Measure(
+        "Gap to clients who share nothing", "local − strategy", "plain", gap,
+        "Gap: how far that is below clients who each tune alone; below zero is better than alone.",
+    )  # fmt: skip
+    storage = Measure(
+        "Storage", "bytes kept", "bytes", lambda row: row["storage_bytes"],
+        "Storage: bytes of the files that the server keeps.",
+    )  # fmt: skip
+    forget = Measure(
+        "A deletion", "gradient steps per deletion", "count", per_deletion,
+        "A deletion: gradient steps of all clients together.",
+    )  # fmt: skip
+    learn = Measure(
+        "Learning", "gradient steps", "count", lambda row: row["gradient_steps.learn"],
+        "Learning: gradient steps of all clients together.",
+    )  # fmt: skip
+    seconds = Measure(
+        "Client work", "seconds", "count", client_seconds,
+        "Client work: seconds of learning and of deletions.",
+    )  # fmt: skip
+    return {
+        "accuracy": [held_in, *([behind] if any(gap(row) is not None for row in study.rows) else [])],
+        "storage": [storage, *([forget] if deleted else [])],
+        "work": [learn, seconds],
+    }
 
 
 def _pareto(study: Study, place: Place, number: int, folder: Path) -> Group:
     title, name = _title(study, place), f"pareto-{number}"
     figure = pareto_figure(outcomes_at(study.at(place)), style_of(study.strategies), study.metric, f": {title}")
     about = f"Scatter charts at {title}: accuracy held-in against bytes stored and gradient steps per deletion"
-    return Group(title, [Drawn(name, written(figure, folder / name, name), about, "pareto")])
+    return Group(title, [Drawn(name, written(figure, folder / name, name), about, "pareto", RINGS)])
 
 
 def _combinations(study: Study, axis: str) -> list[tuple[str, list[Place]]]:
@@ -187,82 +218,7 @@ def _title(study: Study, place: Place) -> str:
 
 
 def _named(axes: Sequence[str], values: Sequence[Value]) -> str:
-    return ", ".join(f"{axis.rpartition('.')[2]} {_text(value)}" for axis, value in zip(axes, values, strict=True))
-
-
-def _text(value: Value) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if is_number(value) else str(value)
-
-
-# -- table -------------------------------------------------------------------------------------------------------------
-
-
-class Column(NamedTuple):
-    """A column of the table of all points: its heading, what stands in a row, and what the row is sorted by."""
-
-    heading: str
-    cell: Callable[[Row], str]
-    key: Callable[[Row], Any]
-    number: bool
-
-
-def _columns(study: Study) -> dict[str, Column]:
-    gap = gaps(study.rows)
-    axes = {axis: _plain(axis.replace(".", ".\u200b"), axis, study) for axis in study.axes}
-    seed = {"seed": Column("seed", lambda row: str(row["seed"]), lambda row: row["seed"], True)}
-    deleted = any(row["requests"] for row in study.rows)
-    found = {
-        "strategy": _words("strategy", lambda row: row["label"]),
-        **axes,
-        **(seed if len(study.about.seeds) > 1 else {}),
-        "exact": _words("exact?", lambda row: "yes" if row["exactness"] == "exact" else "no"),
-        "deletion": _words("deletion\nrule", lambda row: row["deletion"]),
-        "accuracy": _number("held-in\nafter", accuracy, "{:.3f}"),
-        "gap": _number("gap to\nlocal", gap, "{:+.3f}"),
-        "unlearning": _number("gap to\nretraining", lambda row: row.get("unlearning.gap"), "{:.3f}"),
-        "storage": _number("storage", lambda row: row["storage_bytes"], human_bytes),
-        "learn": _number("steps\nof learning", lambda row: row["gradient_steps.learn"], "{:,.0f}"),
-        "forget": _number("steps per\ndeletion", per_deletion, "{:,.4g}"),
-        "seconds": _number("client\nseconds", client_seconds, "{:,.1f}"),
-        "bitwise": _words("bitwise\ncheck", _bitwise),
-    }
-    empty = {key for key in ("gap", "unlearning") if all(found[key].key(row) is None for row in study.rows)}
-    empty |= set() if deleted else {"forget"}
-    return {key: column for key, column in found.items() if key not in empty}
-
-
-def _plain(heading: str, axis: str, study: Study) -> Column:
-    number = all(is_number(row[axis]) for row in study.rows)
-    return Column(heading, lambda row: _text(row[axis]), lambda row: row[axis], number)
-
-
-def _words(heading: str, of: Callable[[Row], str]) -> Column:
-    return Column(heading, of, of, False)
-
-
-def _number(heading: str, of: Callable[[Row], float | None], shown: str | Callable[[float], str]) -> Column:
-    def cell(row: Row) -> str:
-        value = of(row)
-        return NONE if value is None else shown.format(value) if isinstance(shown, str) else shown(value)
-
-    return Column(heading, cell, of, True)
-
-
-def _bitwise(row: Row) -> str:
-    """An approximate strategy never claimed to be equal, so a difference is no alarm there."""
-    if row["bitwise_equal"] is None:
-        return "not run"
-    return "equal" if row["bitwise_equal"] else "DIFFERENT" if row["exactness"] == "exact" else "approximate"
-
-
-def _chosen(study: Study) -> list[tuple[str, str]]:
-    """Columns by whose values the table is filtered, and what they are called there."""
-    axes = [(axis, axis.rpartition(".")[2].capitalize()) for axis in study.axes]
-    return [("strategy", "Strategy"), ("exact", "Exact"), *axes]
-
-
-def _choices(study: Study, column: Column) -> list[str]:
-    return list(dict.fromkeys(column.cell(row) for row in study.rows))
+    return ", ".join(f"{axis.rpartition('.')[2]} {text_of(value)}" for axis, value in zip(axes, values, strict=True))
 
 
 def _link(folder: Path, row: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ class About(BaseModel):
 
 @dataclass(frozen=True)
 class Study:
-    """A study as it stands: ``rows`` are those of ``results.parquet``, one per point, seed and label."""
+    """A study as it stands: ``rows`` are those of ``results.parquet``, one per point, seed and label, along the axes."""
 
     about: About
     rows: Sequence[Row]
@@ -101,7 +101,7 @@ def read_study(folder: Path) -> Study:
     if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
         raise InputError(f"{folder / RESULTS}: has no column {', '.join(missing)}; {REMEDY}")
     rows = [{key: _known(value) for key, value in row.items()} for row in table.to_pylist()]
-    return Study(about, rows)
+    return Study(about, sorted(rows, key=lambda row: ([_order(row[axis]) for axis in about.axes], row["seed"])))
 
 
 def _about(path: Path) -> About:

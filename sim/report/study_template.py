@@ -4,13 +4,8 @@
 STUDY = r"""{% extends "frame" %}
 {% from "parts" import name_of, figure, filters %}
 {% block title %}{{ about.name }}{% endblock %}
-{% set captions = {
-  "accuracy": "Left: mean over current clients after the deletions. Right: how far that is below clients who each tune alone; what is below zero is better than alone.",
-  "storage": "Bytes of the files that the server keeps, and what a deletion takes; both on logarithmic scales that are linear next to zero.",
-  "work": "Every gradient step and second of client work; seconds are of learning and deletions together.",
-  "pareto": "Up and to the left is better. A ring marks who is dominated by no other in accuracy, storage and steps per deletion together; an approximate strategy dominates no exact one."} %}
 {% macro drawn(each) %}
-{% call figure(each.svg, each.name, command, each.about) %}{{ captions[each.kind] }}{% if several %} {{ "Bars" if each.kind == "pareto" else "Lines: means over seeds; bands" }}: least and most over seeds.{% endif %}{% endcall %}
+{% call figure(each.svg, each.name, command, each.about) %}{{ each.caption }}{% if several %} {{ "Bars" if each.kind == "pareto" else "Lines: means over seeds; bands" }}: least and most over seeds.{% endif %}{% endcall %}
 {% endmacro %}
 {% block body %}
 <header>
@@ -93,7 +88,7 @@ STUDY = r"""{% extends "frame" %}
 </tbody>
 </table>
 </div>
-<p class="note">Commands are as typed in the folder that holds {{ folder }}; the results themselves are made by <code>unmerge run</code> with the folder's <code>study.yaml</code>.{% if about.seconds is not none %} The study took {{ "{:,.0f}".format(about.seconds) }} s.{% endif %}</p>
+<p class="note">Commands are as typed in the folder that holds {{ folder }}; the results themselves are made by <code>unmerge run</code> with the folder's <code>study.yaml</code>, and a run's own page by <code>unmerge report {{ folder }}/points/RUN</code>.{% if about.seconds is not none %} The study took {{ "{:,.0f}".format(about.seconds) }} s.{% endif %}</p>
 
 <h2>How to read it</h2>
 <dl class="words">

@@ -73,7 +73,7 @@ def cells(entry: Entry) -> dict[str, str]:
         **{split: _change(result.accuracy, spread, split) for split in SPLITS},
         "steps": f"{steps.learn:,.0f} / {steps.forget:,.0f}",
         "storage": human_bytes(result.storage_bytes),
-        "bitwise": verdict(result),
+        "bitwise": verdict(result.exactness, result.bitwise_equal),
     }
 
 
@@ -97,11 +97,11 @@ def _value(value: float | None, spread: float | None) -> str:
     return f"{value:.3f}" if spread is None else f"{value:.3f}\N{NO-BREAK SPACE}±{spread:.3f}"
 
 
-def verdict(result: StrategyResult) -> str:
+def verdict(exactness: str, equal: bool | None) -> str:
     """An approximate strategy never claimed to be equal, so a difference is no alarm there."""
-    if result.bitwise_equal is None:
+    if equal is None:
         return "not run"
-    return "equal" if result.bitwise_equal else "DIFFERENT" if result.exactness == "exact" else "approximate"
+    return "equal" if equal else "DIFFERENT" if exactness == "exact" else "approximate"
 
 
 def entries_of(summary: Summary, prefix: str) -> list[Entry]:

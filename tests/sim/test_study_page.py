@@ -151,7 +151,7 @@ def test_figures_stand_with_their_files_and_command(study: Path, page: str) -> N
             f"<code>figures/{name}.svg</code>, <code>figures/{name}.png</code>, made by <code>unmerge report grid</code>"
             in page
         )
-    assert "bands: least and most over seeds" in page
+    assert "who each tune alone; below zero is better than alone. Lines: means over seeds; bands: least and most" in page
     assert "Bars: least and most over seeds" in page
 
 
@@ -180,12 +180,14 @@ def test_the_study_in_words(study: Path) -> None:
 
 def test_without_an_axis_of_numbers_every_point_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sim.report.study_page.written", unpainted)
-    rows = [row for row in rows_of((1,)) if row["clients"] == 2]
+    rows = [row for row in rows_of((1,)) if row["clients"] == 2 and row["label"] != "alone"]
     folder = study_folder(tmp_path / "plans", rows, axes={"stream.release": AXES["stream.release"]})
     assert list(words(read_study(folder))) == ['release {"every": 1}', 'release {"every": 5}']
     page = write_study_report(folder).read_text(encoding="utf-8")
     assert "least and most over seeds" not in page
     assert "<h2>Claims</h2>" not in page
+    assert "Held-in: mean over current clients" in page
+    assert "who each tune alone; below zero" not in page  # there is nobody who does
 
 
 def test_outcomes_of_a_point_by_hand(study: Path) -> None:
@@ -201,6 +203,13 @@ def test_outcomes_of_a_point_by_hand(study: Path) -> None:
     assert [gap(row) for row in told.at((2, '{"every": 1}')) if row["label"] == "half"] == pytest.approx([0.02, 0.02])
     assert folded([1.0, 3.0]) == (2.0, 1.0, 3.0)
     assert folded([1.0, None]) == folded([]) == (None, None, None)
+
+
+def test_rows_stand_along_the_axes_however_they_were_written(tmp_path: Path) -> None:
+    read = read_study(study_folder(tmp_path / "study", rows_of()[::-1]))
+    expected = [(clients, release, seed) for clients in (2, 50) for release in AXES["stream.release"] for seed in (1, 2)]
+    assert [(row["clients"], row["stream.release"], row["seed"]) for row in read.rows][::4] == expected
+    assert list(read.strategies) == list(LABELS)[::-1]
 
 
 def test_an_unfinished_study_says_so(tmp_path: Path) -> None:

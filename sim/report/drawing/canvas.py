@@ -89,7 +89,8 @@ def magnitudes(axes: Axes, which: str, values: Sequence[float]) -> None:
     if len(positive) == len(values):
         set_scale("log")
         set_limits(low / 1.6, high)
-        ticks = [digit * 10.0**power for power in decades for digit in ((1,) if len(decades) > 4 else (1, 2, 5))]
+        room = 4 if which == "y" else 3  # numbers stand closer above each other than side by side
+        ticks = [digit * 10.0**power for power in decades for digit in ((1,) if len(decades) > room else (1, 2, 5))]
     else:
         first = 10.0 ** decades[0]
         set_scale("symlog", linthresh=first, linscale=0.4)
