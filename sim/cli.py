@@ -102,7 +102,7 @@ def run(
     if asked.sweep:
         _play_study(whole, out)
         return
-    from sim.report.report import table
+    from sim.report.table import table
 
     _play(asked, out, table)
 
@@ -244,19 +244,19 @@ def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first gets the page.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the first gets the page; or a study.")],
 ) -> None:
-    """Make figures and one HTML page; several runs are compared on the page of the first. Of a study, a table."""
-    from sim.study.study import is_study
-
-    if is_study(runs[0]):
-        if len(runs) > 1:
-            raise InputError("report: a study is told alone")
-        _tell_study(runs[0])
-        return
+    """Make figures and one HTML page; several runs are compared on the page of the first, a study has one of its own."""
     from sim.report.report import write_report
+    from sim.study.study import is_study
     from sim.terminal import console
 
+    studies = [run for run in runs if is_study(run)]
+    if studies and len(runs) > 1:
+        raise InputError(f"report: {studies[0]} is a study; give it alone, or runs alone")
+    if studies:
+        _tell_study(runs[0])
+        return
     console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
 
 
@@ -325,7 +325,7 @@ def _play_study(asked: "Asked", out: Path | None) -> None:
     study = new_study(asked, out)
     with _resumable(study.folder):
         play(study)
-    _tell_study(study.folder)
+    _tell_study(study.folder, study.scenario.report.html)
 
 
 def _price_study(asked: "Asked", out: Path | None) -> None:
@@ -345,9 +345,11 @@ def _price_study(asked: "Asked", out: Path | None) -> None:
     refuse(need)
 
 
-def _tell_study(folder: Path) -> None:
-    """The results of a study; exit code 1 if a state is not what it should be or a strategy failed."""
+def _tell_study(folder: Path, page: bool = True) -> None:
+    """The results of a study by tables, and by its page if it is to have one; exit code 1 if a state is not what it should
+    be or a strategy failed."""
     from sim.life.system import read_json
+    from sim.report.study_page import write_study_report
     from sim.study.results import STUDY, read_rows
     from sim.study.table import tables
     from sim.terminal import console
@@ -355,7 +357,7 @@ def _tell_study(folder: Path) -> None:
     rows = read_rows(folder)
     for table in tables(read_json(folder / STUDY), rows, console.width):
         console.print(table)
-    console.print(f"Study: {folder}", soft_wrap=True)
+    console.print(f"Report: {write_study_report(folder)}" if page else f"Study: {folder}", soft_wrap=True)
     exact = [row for row in rows if row["exactness"] == "exact"]
     _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
     if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
@@ -366,11 +368,12 @@ def _resume(run: Path, overrides: list[str]) -> None:
     from sim.study.study import is_study, open_study, play
 
     if is_study(run):
+        study = open_study(run, overrides)
         with _resumable(run):
-            play(open_study(run, overrides))
-        _tell_study(run)
+            play(study)
+        _tell_study(run, study.scenario.report.html)
         return
-    from sim.report.report import table
+    from sim.report.table import table
     from sim.run import resume
 
     with _resumable(run):
@@ -391,7 +394,7 @@ def _resumable(run: Path) -> Iterator[None]:
 
 def _tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
     """What a request by command has come to."""
-    from sim.report.report import table
+    from sim.report.table import table
 
     steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
     _tell(run, table, f"{done} Gradient steps: {steps}.")
@@ -408,7 +411,7 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     """The results of a run by a table; exit code 1 if a state is not what it should be, too many are missing, or a strategy
     failed."""
     from sim.life.system import read_json
-    from sim.report.report import Summary
+    from sim.report.summary import Summary
     from sim.terminal import console
 
     summary = read_json(run / "summary.json")

@@ -1,5 +1,7 @@
 """The report: right values, one page that needs nothing else, hostile labels harmless, the same bytes every time."""
 
+import base64
+import hashlib
 import json
 import re
 from itertools import pairwise
@@ -10,11 +12,13 @@ import pytest
 from rich.console import Console
 
 from clients.errors import InputError
-from sim.report.figures import spaced
+from sim.report.drawing.names import spaced
+from sim.report.drawing.waiting import backlog
 from sim.report.notes import notes
-from sim.report.report import table, write_report
+from sim.report.report import write_report
+from sim.report.shell import SCRIPT
+from sim.report.table import table
 from sim.report.times import compressed
-from sim.report.waiting import backlog
 from sim.terminal import human_bytes
 
 # label: strategy, deletion rule, held-in before and after, held-out after, steps to learn and forget, storage, verdict
@@ -102,6 +106,15 @@ def run_folder(folder: Path, summary: dict[str, Any]) -> Path:
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
+
+
+def scriptless(page: str) -> str:
+    """The page without its own script, which is there once and is the only one that the policy of the page lets run."""
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in page
+    assert page.count(f"<script>{SCRIPT}</script>") == 1
+    assert not re.search(r"https?:|//[a-z]|import|fetch|XMLHttp|innerHTML|eval", SCRIPT)
+    return page.replace(f"<script>{SCRIPT}</script>", "")
 
 
 def terminal(summary: dict[str, Any]) -> str:
@@ -198,7 +211,7 @@ def test_page_holds_the_results(run: Path) -> None:
 
 
 def test_page_needs_nothing_else(run: Path) -> None:
-    page = (run / "report.html").read_text(encoding="utf-8")
+    page = scriptless((run / "report.html").read_text(encoding="utf-8"))
     assert "http:" not in page
     assert "https:" not in page
     for target in re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)|url\(([^)]+)\)""", page):
@@ -237,7 +250,7 @@ def test_hostile_labels_and_values_do_no_harm(tmp_path: Path) -> None:
     summary["name"] = summary["metric"] = "<img src=x $\\q$>"
     summary["environment"] = {"<b>": {"a": ["<i>"]}}
     summary["strategies"][hostile]["parameters"] = {"<u>": "<s>"}
-    page = write_report(run_folder(tmp_path / "<em>", summary)).read_text(encoding="utf-8")
+    page = scriptless(write_report(run_folder(tmp_path / "<em>", summary)).read_text(encoding="utf-8"))
     assert not re.search(r"<(script|img|i|u|s|em)\b", page)
     assert "&lt;script&gt;alert(" in page
     assert "{{ 7 * 7 }}" in page

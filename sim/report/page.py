@@ -4,90 +4,14 @@
 In a module, because `flwr run .` copies an app's Python files but not a template's.
 """
 
-PAGE = r"""{% set title = runs.values() | map(attribute="name") | unique | join(", ") %}
-{% macro name_of(label) %}{{ label.split("/") | join("/<wbr>" | safe) }}{% endmacro %}
-{% macro numbers(columns, rows) %}
-<div class="scroll">
-<table>
-<thead><tr>{% for key, heading in columns.items() %}<th scope="col"{% if key != "strategy" %} class="number"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in rows %}
-<tr>{% for key, cell in row.items() %}{% if key == "strategy" %}<th scope="row">{{ name_of(cell) }}</th>{% else %}<td class="number">{{ cell }}</td>{% endif %}{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
-</div>
-{% endmacro %}
+PAGE = r"""{% extends "frame" %}
+{% from "parts" import name_of, figure, filters, numbers %}
 {% set comparing = runs | length > 1 %}
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }} · Unmerge report</title>
-<style>
-:root {
-  color-scheme: light dark;
-  --paper: #ffffff; --ink: #1c2126; --soft: #5a646e; --grid: #d9dee3; --shade: #f4f6f8; --good: #0b6b4b; --bad: #b3261e;
-  {% for light, dark in palette %}--series-{{ loop.index0 }}: {{ light }}; {% endfor %}
-
-}
-@media screen and (prefers-color-scheme: dark) {
-  :root {
-    --paper: #14181c; --ink: #e6e9ec; --soft: #a2acb6; --grid: #363d45; --shade: #1d2329; --good: #5fd0a5; --bad: #ff8f85;
-    {% for light, dark in palette %}--series-{{ loop.index0 }}: {{ dark }}; {% endfor %}
-
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1240px; padding: 28px 32px 64px; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
-header { border-bottom: 2px solid var(--ink); margin-bottom: 20px; padding-bottom: 12px; }
-header p { margin: 4px 0 0; }
-.kicker { color: var(--soft); font-size: 13px; letter-spacing: .04em; text-transform: uppercase; }
-h1 { font-size: 30px; line-height: 1.2; margin: 2px 0 6px; overflow-wrap: anywhere; }
-h2 { font-size: 20px; margin: 40px 0 8px; }
-h3 { font-size: 15px; margin: 20px 0 6px; overflow-wrap: anywhere; }
-.note, figcaption, caption { color: var(--soft); font-size: 13.5px; }
-.alert { border: 2px solid var(--bad); color: var(--bad); font-weight: 600; padding: 8px 12px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
-th, td { padding: 6px 10px; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--grid); }
-thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; white-space: pre-line; font-weight: 600; }
-tbody th { font-weight: 600; min-width: 152px; overflow-wrap: anywhere; }
-tbody tr:nth-child(even) { background: var(--shade); }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-th.pair, td.pair { text-align: left; }
-td.pair { white-space: normal; }
-thead th.number { white-space: pre; }
-.mark { display: inline-block; padding-left: .25em; text-align: left; }
-.equal { color: var(--good); font-weight: 600; white-space: nowrap; }
-.DIFFERENT { white-space: nowrap; color: var(--bad); font-weight: 700; outline: 2px solid; outline-offset: -3px; }
-figure { margin: 12px 0 28px; }
-figure svg { display: block; width: 100%; height: auto; overflow: visible; }
-figure svg text { font-family: "DejaVu Sans", Verdana, system-ui, sans-serif !important; }
-dl { margin: 0; display: grid; grid-template-columns: minmax(110px, max-content) 1fr; column-gap: 20px; row-gap: 4px; }
-dl.words { row-gap: 8px; max-width: 105ch; }
-dt { font-weight: 600; }
-dd { margin: 0; overflow-wrap: anywhere; }
-code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
-.proofs td, .proofs th { font-size: 13px; }
-.proofs td code { display: block; }
-@page { size: A4 landscape; margin: 12mm; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  table, .proofs td, .proofs th { font-size: 8pt; } code { font-size: 7.5pt; }
-  th, td { padding: 3px 6px; }
-  .scroll { overflow: visible; }
-  figure, tr, dt, dd, dl:not(.words) { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  figure svg { max-height: 165mm; }
-}
-</style>
-</head>
-<body>
+{% block title %}{{ runs.values() | map(attribute="name") | unique | join(", ") }}{% endblock %}
+{% block body %}
 <header>
 <div class="kicker">Unmerge report{% if comparing %} · {{ runs | length }} runs{% endif %}</div>
-<h1>{{ title }}</h1>
+<h1>{{ self.title() }}</h1>
 {% for name, run in runs.items() %}
 <p>{% if comparing %}<b>{{ name }}</b>: {% endif %}A simulated system in which {{ run.clients }} clients tuned one shared model and {{ run.requests }} of them were then deleted, under {{ run.strategies | length }} {{ "strategy" if run.strategies | length == 1 else "strategies" }} of merging: what each serves, what its deletions cost, and whether they were exact.</p>
 {% endfor %}
@@ -98,6 +22,20 @@ code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans M
 {% if different %}
 <p class="alert" role="alert">Bitwise check: {{ different }} of {{ verdicts | length }} states are DIFFERENT from the state rebuilt from the retained clients alone. See the evidence below.</p>
 {% endif %}
+{% if words.values() | select | list %}
+<h2>In short</h2>
+{% for name, lines in words.items() if lines %}
+{% if comparing %}<h3>{{ name }}</h3>{% endif %}
+
+<ul class="words">
+{% for line in lines %}
+<li>{{ line | replace(" %", "\u00a0%") }}</li>
+{% endfor %}
+</ul>
+{% endfor %}
+<p class="note">Computed from the table below: recovered is the share of the way in held-in accuracy from what nobody tuned to what each client tunes alone.</p>
+{% endif %}
+
 <h2>Results</h2>
 <p class="note">Accuracy is mean {{ metrics | join(" or ") }}, before and after all deletions.
 {% if best %}★ marks the highest value after the deletions.{% endif %}
@@ -105,11 +43,13 @@ code { font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans M
 {% if comparing %}Strategies are named run/strategy.{% endif %}
 
 Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | length - equal - different }} not run.</p>
-<div class="scroll">
-<table>
+{{ filters("results", {"Strategy": (0, rows | map(attribute="strategy") | list), "Exact": (1, rows | map(attribute="exact") | unique | list)}) -}}
+<div class="scroll" role="region" tabindex="0" aria-label="Results by strategy">
+<table class="sortable" id="results">
 <thead><tr>{% for key, heading in columns.items() %}<th scope="col"{% if key in numeric %} class="number{{ " pair" if key in splits }}"{% endif %}>{{ heading }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in rows %}
+{% set sorted_by = keys[loop.index0] %}
 <tr>
 {% for key, cell in row.items() %}
 {% if key == "strategy" %}
@@ -117,7 +57,7 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 {% elif key == "bitwise" %}
 <td class="{{ cell }}">{{ "✓ " if cell == "equal" else "✗ " if cell == "DIFFERENT" }}{{ cell }}</td>
 {% elif key in numeric %}
-<td class="number{{ " pair" if key in splits }}">{{ cell }}{% if row.strategy in best.get(key, ()) %}<span class="mark">★</span>{% endif %}</td>
+<td class="number{{ " pair" if key in splits }}" data-value="{{ "" if sorted_by[key] is none else sorted_by[key] }}">{{ cell }}{% if row.strategy in best.get(key, ()) %}<span class="mark">★</span>{% endif %}</td>
 {% else %}
 <td>{{ cell }}</td>
 {% endif %}
@@ -131,51 +71,33 @@ Bitwise check: {{ equal }} equal, {{ different }} different, {{ verdicts | lengt
 {% if unlearning %}
 <h2>Unlearning, beside retraining</h2>
 <p class="note">After the deletions, over all examples. The reference is the strategy central, trained again without the forgotten; the average gap is the mean distance from it in both accuracies of training examples, in test accuracy and in MIA efficacy.</p>
-{{ numbers(unlearning_columns, unlearning) -}}
+{{ numbers(unlearning_columns, unlearning, "Unlearning by strategy") -}}
 {% endif %}
 
 <h2>Accuracy against deletions</h2>
-<figure role="group" aria-label="Two line charts: accuracy held-in and held-out against the number of clients deleted">
-{{ figures.accuracy | safe }}
-<figcaption>Filled markers: exact strategies; hollow markers: approximate ones. A strategy has the same colour and marker in every figure.</figcaption>
-</figure>
+{% call figure(figures.accuracy, "accuracy", command, "Two line charts: accuracy held-in and held-out against the number of clients deleted") %}Filled markers: exact strategies; hollow markers: approximate ones. A strategy has the same colour, marker and line in every figure; variants of one share its colour. What others are measured by is grey.{% if bands %} Bands: least and most over seeds.{% endif %}{% endcall %}
 
 {% if waiting %}
 <h2>Time to forget</h2>
 <p class="note">Simulated days from a request to the publication of models without its data: waiting for the release, then the work on it, as long as it was measured to take on the scenario's workers.
 {% for name, line in compressed.items() if line %}{% if comparing %}{{ name }}: {% endif %}{{ line }} {% endfor %}</p>
-{{ numbers(waiting_columns, waiting) -}}
+{{ numbers(waiting_columns, waiting, "Time to forget by strategy") -}}
 {% endif %}
 {% if "waiting" in figures %}
-<figure role="group" aria-label="Histograms: days from request to publication, by strategy">
-{{ figures.waiting | safe }}
-<figcaption>A row per strategy; the height of a bar is the share of its deletions.</figcaption>
-</figure>
-<figure role="group" aria-label="Step chart: deletions that wait, over simulated days">
-{{ figures.backlog | safe }}
-<figcaption>Requests that have arrived and are not published yet, of the first seed.</figcaption>
-</figure>
-<figure role="group" aria-label="Two line charts: accuracy held-in and storage over simulated days">
-{{ figures.over_time | safe }}
-<figcaption>At each evaluation.</figcaption>
-</figure>
+{% call figure(figures.waiting, "waiting", command, "Histograms: days from request to publication, by strategy") %}A row per strategy; the height of a bar is the share of its deletions.{% endcall %}
+{% call figure(figures.backlog, "backlog", command, "Step chart: deletions that wait, over simulated days") %}Requests that have arrived and are not published yet, of the first seed.{% endcall %}
+{% call figure(figures.over_time, "over_time", command, "Two line charts: accuracy held-in and storage over simulated days") %}At each evaluation.{% endcall %}
 {% endif %}
 
 <h2>Cost against deletions</h2>
-<figure role="group" aria-label="Line chart: cumulative gradient steps against the number of clients deleted">
-{{ figures.cost | safe }}
-<figcaption>Every gradient step that any client took for the deletions so far, on a logarithmic scale that is linear next to zero. The dashed line is the price of training all retained clients again at each release.</figcaption>
-</figure>
+{% call figure(figures.cost, "cost", command, "Line chart: cumulative gradient steps against the number of clients deleted") %}Every gradient step that any client took for the deletions so far, on a logarithmic scale that is linear next to zero. The dashed line is the price of training all retained clients again at each release.{% if bands %} Bands: least and most over seeds.{% endif %}{% endcall %}
 
-<h2>Accuracy against storage</h2>
-<figure role="group" aria-label="Scatter chart: accuracy held-in after the deletions against bytes stored">
-{{ figures.storage | safe }}
-<figcaption>Up and to the left is better.{% if entries | selectattr("spread") | list %} Bars: one standard deviation over seeds.{% endif %}</figcaption>
-</figure>
+<h2>Accuracy against storage and deletion cost</h2>
+{% call figure(figures.storage, "storage", command, "Scatter charts: accuracy held-in after the deletions against bytes stored and gradient steps per deletion") %}Up and to the left is better. A ring marks who is dominated by no other in accuracy, storage and steps per deletion together; an approximate strategy dominates no exact one.{% if entries | selectattr("spread") | list %} Bars: one standard deviation over seeds.{% endif %}{% endcall %}
 
 <h2>The price in detail</h2>
-<div class="scroll">
-<table>
+<div class="scroll" role="region" tabindex="0" aria-label="The price in detail by strategy">
+<table class="sortable">
 <thead><tr><th scope="col">strategy</th><th scope="col" class="number">parallel steps
 learn / forget</th><th scope="col" class="number">client tunings</th><th scope="col" class="number">client seconds
 learn / forget</th><th scope="col" class="number">sent to clients</th><th scope="col" class="number">sent by clients</th><th scope="col" class="number">storage
@@ -184,12 +106,12 @@ before → after</th></tr></thead>
 {% for entry in entries %}
 {% set r = entry.result %}
 <tr><th scope="row">{{ name_of(entry.label) }}</th>
-<td class="number">{{ "{:,.0f} / {:,.0f}".format(r.parallel_steps.learn, r.parallel_steps.forget) }}</td>
+<td class="number" data-value="{{ r.parallel_steps.forget }}">{{ "{:,.0f} / {:,.0f}".format(r.parallel_steps.learn, r.parallel_steps.forget) }}</td>
 <td class="number">{{ "{:,}".format(r.client_tunings) }}</td>
-<td class="number">{{ "{:,.1f} / {:,.1f}".format(r.seconds.learn, r.seconds.forget) }}</td>
-<td class="number">{{ r.bytes_down | bytes }}</td>
-<td class="number">{{ r.bytes_up | bytes }}</td>
-<td class="number">{{ r.storage_before | bytes }} → {{ r.storage_bytes | bytes }}</td></tr>
+<td class="number" data-value="{{ r.seconds.forget }}">{{ "{:,.1f} / {:,.1f}".format(r.seconds.learn, r.seconds.forget) }}</td>
+<td class="number" data-value="{{ r.bytes_down }}">{{ r.bytes_down | bytes }}</td>
+<td class="number" data-value="{{ r.bytes_up }}">{{ r.bytes_up | bytes }}</td>
+<td class="number" data-value="{{ r.storage_bytes }}">{{ r.storage_before | bytes }} → {{ r.storage_bytes | bytes }}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -215,6 +137,8 @@ before → after</th></tr></thead>
 <dt>deletion rule</dt><dd><b>erase</b>: nothing was merged, files are removed; <b>subtract</b>: the client's task vector is derived again and subtracted from the sum; <b>relearn</b>: subtracted, then masks or clusters are learned again; <b>rebuild</b>: needs every retained task vector again; <b>retrain</b>: needs the retained data again; <b>edit</b>: the served model is changed by means of the forgotten data, which is approximate.</dd>
 </dl>
 
+<p class="note">Commands are as typed in the folder that holds {{ runs | join(" and ") }}; the results themselves are made by <code>unmerge run</code> with the folder's <code>scenario.yaml</code>.</p>
+
 <h2>Evidence</h2>
 {% for name, run in runs.items() %}
 {% if comparing %}<h3>{{ name }}</h3>{% endif %}
@@ -226,7 +150,8 @@ before → after</th></tr></thead>
 </dl>
 {% endfor %}
 <p class="note">The digests of each strategy: of its state after the deletions, and of the state rebuilt from the retained clients alone.</p>
-<table class="proofs">
+<div class="scroll" role="region" tabindex="0" aria-label="Digests by strategy">
+<table class="proofs sortable">
 <thead><tr><th scope="col">strategy</th><th scope="col">rule and settings</th><th scope="col">state digest, then rebuilt digest</th><th scope="col">bitwise check</th></tr></thead>
 <tbody>
 {% for entry in entries %}
@@ -238,6 +163,7 @@ before → after</th></tr></thead>
 {% endfor %}
 </tbody>
 </table>
+</div>
 
 <h2>Environment</h2>
 {% for name, run in runs.items() %}
@@ -255,6 +181,5 @@ before → after</th></tr></thead>
 {% endfor %}
 </dl>
 {% endfor %}
-</body>
-</html>
+{% endblock %}
 """

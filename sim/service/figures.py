@@ -6,9 +6,10 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from sim.report.figures import INK, RC, Look, label_ends, magnitudes, panels, plain_look, written
+from sim.report.drawing.canvas import INK, RC, Look, in_numbers, look_of, magnitudes, panels, written
+from sim.report.drawing.names import label_ends
+from sim.report.style import Style, style_of
 
 SOON = 0.01
 """Days: what is shorter is shown as this."""
@@ -34,9 +35,10 @@ def tradeoff_figure(content: Mapping[str, Any]) -> Figure:
     labels = list(content["strategies"])
     figure, (axes,) = panels(1, [*labels, "deadline"])
     ends, costs, waits = list[tuple[str, list[float], list[float | None], Look]](), list[float](), list[float]()
-    for number, label in enumerate(labels):
+    styles = styles_of(content["strategies"])
+    for label in labels:
         curve = sorted(_point(each["strategies"][label]) for each in content["policies"])
-        look = plain_look(number)
+        look = look_of(styles[label])
         xs, ys = [x for x, _ in curve], [y for _, y in curve]
         axes.plot(xs, ys, zorder=3, **look)
         ends.append((label, xs, [*ys], look))
@@ -52,8 +54,8 @@ def tradeoff_figure(content: Mapping[str, Any]) -> Figure:
     low, high = axes.get_xlim()
     axes.plot([low, high], [deadline, deadline], zorder=2, **dashed)
     ends.append(("deadline", [high], [deadline], dashed))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    in_numbers(axes.xaxis)
+    in_numbers(axes.yaxis)
     axes.set(
         title="Each point is a release plan; a ring marks the cheapest that meets the deadline for 99 %",
         xlabel="gradient steps per deletion",
@@ -68,18 +70,24 @@ def workers_figure(grown: Sequence[tuple[int, Mapping[str, Any]]], labels: Seque
     figure, (axes,) = panels(1, labels)
     xs = [clients for clients, _ in grown]
     ends = []
-    for number, label in enumerate(labels):
+    styles = styles_of(grown[0][1])
+    for label in labels:
         ys = [strategies[label]["workers_needed"] for _, strategies in grown]
-        look = plain_look(number)
+        look = look_of(styles[label])
         axes.plot(xs, [float("nan") if y is None else float(y) for y in ys], clip_on=False, zorder=3, **look)
         ends.append((label, xs, ys, look))
     magnitudes(axes, "x", [float(x) for x in xs])
     magnitudes(axes, "y", [float(y) for _, _, ys, _ in ends for y in ys if y is not None])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    in_numbers(axes.xaxis)
+    in_numbers(axes.yaxis)
     axes.set(title=f"Workers that publish 99 % within {deadline:g} days", xlabel="clients", ylabel="workers")
     label_ends(axes, ends)
     return figure
+
+
+def styles_of(strategies: Mapping[str, Any]) -> dict[str, Style]:
+    """The look of each label. Files of before say no strategy: there the label has to do."""
+    return style_of({label: found.get("strategy", label) for label, found in strategies.items()})
 
 
 def by_clients(points: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:

@@ -156,8 +156,11 @@ def _point(scenario: Scenario, stream: Drawn, machine: Machine, done: Callable[[
     kept = {label: prices.storage(rehearsal, label, spec.join) for label in found}
     deadline = spec.deadline or DEADLINE
     needed = {label: service.workers_needed(each_of[label], each, deadline) for label, each in found.items()}
+    names = {spec.label: spec.strategy for spec in scenario.strategies}
     strategies = {
-        label: service.result(scenario, each_of[label], each, kept[label]) | {"workers_needed": needed[label]}
+        label: {"strategy": names[label]}
+        | service.result(scenario, each_of[label], each, kept[label])
+        | {"workers_needed": needed[label]}
         for label, each in found.items()
     }
     done()

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.errors import InputError
-from sim.report.report import StrategyResult, Summary
+from sim.report.outcome import recovered
+from sim.report.summary import StrategyResult, Summary
 from sim.scenario.model import Scenario, StrategySpec
 from sim.terminal import NONE, human_bytes
 from strategies.registry import CEILING, FLOOR, PRIOR, REGISTRY, RETRAINED
@@ -69,13 +70,6 @@ def chosen_strategies(scenario: Scenario, names: Sequence[str]) -> list[Strategy
             hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
             raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
     return [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
-
-
-def recovered(value: float | None, zero_shot: float | None, local: float | None) -> float | None:
-    """(value − zero_shot) / (local − zero_shot); None where it is not defined."""
-    if value is None or zero_shot is None or local is None or local == zero_shot:
-        return None
-    return (value - zero_shot) / (local - zero_shot)
 
 
 def shares(summary: Summary) -> dict[str, float | None]:

@@ -11,9 +11,10 @@ from test_run import summary_of
 from tiny_scenario import tiny
 
 from clients.errors import InputError
-from sim.report.report import Summary
+from sim.report.outcome import recovered
+from sim.report.summary import Summary
 from sim.run import run_scenario
-from sim.study.compare import ranked, recovered, shares, table, with_strategies
+from sim.study.compare import ranked, shares, table, with_strategies
 
 NAMES = ["average", "ties", "emr", "sift_masks", "mask_only", "clamu"]
 RULES = {"plain": 8 + 4, "sign_fixed": 8 + 4}  # everybody when learning, and four to derive

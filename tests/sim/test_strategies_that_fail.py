@@ -14,7 +14,7 @@ from sim.cli import app
 from sim.life import asking
 from sim.life.summary import read_rows
 from sim.proof.verify import verify
-from sim.report.report import read_summary
+from sim.report.summary import read_summary
 from sim.run import forget, resume, run_scenario
 from sim.scenario.model import Scenario
 

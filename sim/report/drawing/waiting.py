@@ -6,12 +6,25 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from sim.report.figures import FONT, INK, POINT, RC, Look, label_ends, magnitudes, numbers, panels, shown, width_of, written
-from sim.terminal import human_bytes
+from sim.report.drawing.canvas import (
+    FONT,
+    INK,
+    POINT,
+    RC,
+    Look,
+    in_bytes,
+    magnitudes,
+    numbers,
+    panels,
+    settle,
+    shown,
+    width_of,
+    written,
+)  # fmt: skip
+from sim.report.drawing.names import label_ends
 
 BINS = 40
 
@@ -87,14 +100,9 @@ def backlog_figure(waited: Sequence[Waited]) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.set(title="Deletions that wait", xlabel="simulated days", ylabel="requests")
-    _settle(axes)
+    settle(axes)
     label_ends(axes, ends)
     return figure
-
-
-def _settle(axes: Axes) -> None:
-    """Let the limits be those of what is drawn: labels are placed by them."""
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
 def over_time_figure(waited: Sequence[Waited], metric: str) -> Figure:
@@ -104,11 +112,11 @@ def over_time_figure(waited: Sequence[Waited], metric: str) -> Figure:
         left.plot(each.day, numbers(each.held_in), zorder=4 - place / 100, clip_on=False, **each.look)
         right.plot(each.day, each.storage, zorder=4 - place / 100, clip_on=False, **each.look)
     magnitudes(right, "y", [bytes_ for each in waited for bytes_ in each.storage])
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
+    in_bytes(right.yaxis)
     left.set(title="Held-in over time", xlabel="simulated days", ylabel=f"mean {metric}")
     right.set(title="Storage over time", xlabel="simulated days")
     for axes in (left, right):
-        _settle(axes)
+        settle(axes)
     label_ends(left, [(each.label, each.day, each.held_in, each.look) for each in waited])
     label_ends(right, [(each.label, each.day, each.storage, each.look) for each in waited])
     return figure
