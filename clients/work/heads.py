@@ -40,6 +40,7 @@ class Head(Served):
     """
 
     kind: ClassVar[str] = "head"
+    said: ClassVar[str] = "a head on the frozen base model"
     direction: str | None = None
     own: np.ndarray | None = None
 
@@ -120,6 +121,7 @@ class Prior(Served):
     """
 
     kind: ClassVar[str] = "prior"
+    said: ClassVar[str] = "the frozen base model with counts of labels"
     direction: str
     own: np.ndarray | None = None
     scale: float = 1.0
@@ -149,6 +151,7 @@ class ClassMeans(Served):
     """
 
     kind: ClassVar[str] = "class_means"
+    said: ClassVar[str] = "the class means of the frozen base model's features"
     direction: str
 
     @property
@@ -182,6 +185,7 @@ class Ridge(Served):
     """
 
     kind: ClassVar[str] = "ridge"
+    said: ClassVar[str] = "a head in closed form on the frozen base model"
     settings: tuple[Setting, ...]
     direction: str | None = None
     own: np.ndarray | None = None
