@@ -1,7 +1,6 @@
 """The command ``unmerge``."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,22 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-# Quiet and offline-friendly, before any of the libraries that read these is imported.
-for name, value in {
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}.items():
-    os.environ.setdefault(name, value)
+from sim import quiet as quiet  # isort: skip  # before all others
 
-import typer  # noqa: E402
+import typer
 
-from clients.errors import InputError  # noqa: E402
-from sim.document import document, said, tell, write  # noqa: E402
+from clients.errors import InputError
+from sim.document import document, said, tell, write
 
 if TYPE_CHECKING:
     from rich.table import Table
