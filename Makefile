@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-deployment lint bench study clean
+.PHONY: demo test test-slow test-kills test-deployment test-tracking lint bench study clean
 
 demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
@@ -19,6 +19,10 @@ test-kills: .venv/.installed-dev
 # Flower and Ray as they are used: processes of a SuperLink, SuperNodes and a Ray cluster on this machine.
 test-deployment: .venv/.installed-dev
 	$(BIN)/python -m pytest -m deployment -s tests/deployment
+
+# Every tracking library, in an environment of its own: Trackio takes no pillow as new as the one that is pinned.
+test-tracking: .venv-tracking/.installed
+	TRACKIO_DIR=.venv-tracking/trackio .venv-tracking/bin/python -m pytest -m tracking tests/sim/tracking
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .
@@ -39,7 +43,7 @@ study: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.study_tables runs/study
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-tracking build dist *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unmerge needs Python 3.11 or newer")'
@@ -53,4 +57,11 @@ clean:
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv-tracking/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-tracking
+	grep -v '^pillow==' constraints.txt > .venv-tracking/constraints.txt
+	.venv-tracking/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-tracking/constraints.txt torch
+	.venv-tracking/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-tracking/constraints.txt -e '.[dev,tracking]'
 	touch $@

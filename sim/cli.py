@@ -1,29 +1,21 @@
 """The command ``unmerge``."""
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-# Quiet and offline-friendly, before any of the libraries that read these is imported.
-for name, value in {
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}.items():
-    os.environ.setdefault(name, value)
+from sim import quiet as quiet  # isort: skip  # before all others
 
-import typer  # noqa: E402
+import typer
 
-from clients.errors import InputError, WorkError  # noqa: E402
+from clients.errors import InputError
+from sim.document import document, said, tell, write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,9 +23,10 @@ if TYPE_CHECKING:
     from sim.scenario.file import Asked
     from sim.scenario.model import Scenario
 
+USAGE, STOPPED = 2, 130
+"""Exit codes besides 0 and 1: a command line that is not understood, and Ctrl-C."""
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 Sets = Annotated[
@@ -64,6 +57,15 @@ Moved = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
 
 
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def command(body: F) -> F:
+    """A command, which takes --format besides."""
+    app.command()(document(body))
+    return body
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"unmerge {version('unmerge')}")
@@ -79,7 +81,7 @@ def unmerge(
     """Exact unlearning by model merging: learn, merge, localize, serve, forget, verify, report."""
 
 
-@app.command()
+@command
 def run(
     scenario: Annotated[
         str | None, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
@@ -107,7 +109,7 @@ def run(
     _play(asked, out, table)
 
 
-@app.command()
+@command
 def scale(
     scenario: ScenarioFile,
     clients: Annotated[str, typer.Option(metavar="2,5,10", help="How many clients join, at each point of the study.")],
@@ -125,7 +127,7 @@ def scale(
     _play_study(scaled(load(scenario, overrides), clients, seeds, strategies), out)
 
 
-@app.command()
+@command
 def compare(
     scenario: ScenarioFile,
     strategies: Annotated[str, typer.Option(help="Names or labels, as in average,tall,emr,clamu,sift_masks.")],
@@ -140,13 +142,17 @@ def compare(
 
     asked = load_scenario(scenario, overrides)
     from clients.work.site import HERE
-    from sim.study.compare import table, with_strategies
+    from sim.study.compare import facts, table, with_strategies
+
+    def told(content: dict[str, Any], width: int) -> "Table":
+        tell(**facts(content))
+        return table(content, width)
 
     labelled = bool(HERE.dataset(asked.data, asked.seeds[0]).manifest.label_sets)
-    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")], labelled), out, table)
+    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")], labelled), out, told)
 
 
-@app.command()
+@command
 def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:  # noqa: B006
     """Price a scenario before it runs: steps, operations, bytes, time. Exit code 1 if there is no room for it."""
     from sim.scenario.file import load
@@ -157,18 +163,22 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:
         _price_study(whole, out)
         return
     from sim.life.saved import new_folder
+    from sim.plan.facts import facts
     from sim.plan.needs import refuse
     from sim.plan.plan import plan as price
+    from sim.plan.plan import shown
     from sim.terminal import console
 
-    table, lines, need = price(asked, new_folder(asked, out), console.width)
+    planned = price(asked, new_folder(asked, out))
+    tell(**facts(planned))
+    table, lines = shown(planned, console.width)
     console.print(table)
     for line in lines:
         console.print(line, highlight=False, markup=False)
-    refuse(need)
+    refuse(planned.need)
 
 
-@app.command()
+@command
 def simulate(
     scenario: ScenarioFile,
     overrides: Grids = [],  # noqa: B006
@@ -178,20 +188,22 @@ def simulate(
     out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME-simulation.")] = None,
 ) -> None:
     """Simulate the deletion service in time: queue, releases, deadlines. Nothing is trained."""
-    from sim.service.simulation import folder_of, simulate, write
+    from sim.service.simulation import folder_of, simulate
+    from sim.service.simulation import write as save
     from sim.service.table import lines, table
     from sim.terminal import console
 
     folder = folder_of(scenario, overrides, out)
     content = simulate(scenario, overrides, speeds)
-    path = write(content, folder)
+    path = save(content, folder)
+    tell(simulation=path, **content)
     console.print(table(content))
     for line in lines(content):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Simulation: {path}", soft_wrap=True)
 
 
-@app.command()
+@command
 def forget(
     run: Run,
     client: Annotated[str, typer.Option(help="The client to forget, as in u17.")],
@@ -209,7 +221,7 @@ def forget(
     _tell_request(run, f"Forgot {what}.", costs)
 
 
-@app.command()
+@command
 def join(
     run: Run,
     client: Annotated[str, typer.Option(help="The client who joins, or comes back, as in u501.")],
@@ -222,13 +234,14 @@ def join(
     _tell_request(run, f"{client} joined.", costs)
 
 
-@app.command()
+@command
 def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
     """Rebuild a run's state from its retained clients only, and compare digests; exit code 1 if one differs."""
     from sim.proof.verify import verify as check
     from sim.terminal import console
 
     findings, traces = check(run, overrides)
+    tell(run=run, findings=[asdict(found) | {"equal": found.equal} for found in findings], traces=traces)
     for finding in findings:
         verdict = "equal" if finding.equal else "DIFFERENT"
         digests = f"state {finding.state[:16]}  rebuilt {finding.rebuilt[:16]}"
@@ -242,7 +255,7 @@ def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
     console.print(f"Verified: {len(wrong)} exact states equal the ones rebuilt without the forgotten clients, bit for bit.")
 
 
-@app.command()
+@command
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, the first gets the page; or a study.")],
 ) -> None:
@@ -257,25 +270,54 @@ def report(
     if studies:
         _tell_study(runs[0])
         return
-    console.print(f"Report: {write_report(runs[0], runs[1:])}", soft_wrap=True)
+    page = write_report(runs[0], runs[1:])
+    tell(report=page)
+    console.print(f"Report: {page}", soft_wrap=True)
 
 
-@app.command()
+@command
+def export(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; must not exist.")],
+    strategy: Annotated[str, typer.Option(help="The strategy by its label, as in average.")],
+    client: Annotated[str | None, typer.Option(help="Whose model; default what anybody is served.")] = None,
+    seed: Annotated[int | None, typer.Option(help="One of the run's seeds; default the first.")] = None,
+    overrides: Moved = [],  # noqa: B006
+) -> None:
+    """Write a served model as a folder that transformers or peft opens, with a model card."""
+    from sim.export.folder import export as save
+    from sim.export.folder import new
+    from sim.export.serving import serving
+    from sim.terminal import console
+
+    new(folder)
+    served = serving(run, strategy, client, seed, overrides)
+    files = save(served, folder, client is not None)
+    tell(export=folder, strategy=strategy, seed=served.life.system.seed, opens_with=served.library.auto, files=files)
+    console.print(f"Exported: {folder}", soft_wrap=True)
+
+
+@command
 def strategies() -> None:
     """List the strategies, with exactness and deletion rule."""
     from sim.terminal import console
     from strategies.registry import REGISTRY
     from strategies.strategy import NEEDS, parameters_of
 
+    rows = []
     for name, strategy in REGISTRY.items():
         first = (sys.modules[strategy.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
         keys = ", ".join(parameters_of(strategy).model_fields)
+        needs = strategy.reaches or NEEDS[strategy.deletion]
+        facts = {"name": name, "exactness": strategy.exactness, "deletion": strategy.deletion, "needs": needs, "what": first}
+        rows.append(facts | {"parameters": keys.split(", ")})
         console.print(f"[bold]{name}[/]  {strategy.exactness}, {strategy.deletion}  ({keys})", highlight=False)
-        console.print(f"    A deletion needs {strategy.reaches or NEEDS[strategy.deletion]}.", highlight=False)
+        console.print(f"    A deletion needs {needs}.", highlight=False)
         console.print(f"    {first}", highlight=False, markup=False)
+    tell(strategies=rows)
 
 
-@app.command()
+@command
 def datasets(
     scenario: Annotated[
         str | None, typer.Argument(metavar="[SCENARIO]", help="Tell what is read for it, and run nothing.")
@@ -290,19 +332,25 @@ def datasets(
         from sim.plan.reading import reading
         from sim.scenario.file import load_scenario
 
+        told = []
         for line in reading(load_scenario(scenario, overrides)):
+            told.append(line)
             console.print(line, highlight=False, markup=False, soft_wrap=True)
+        tell(lines=told)
         return
+    tell(families=[{"name": name, "what": what} for name, (_, what) in LOADERS.items()])
     for name, (_, what) in LOADERS.items():
         console.print(f"[bold]{name}[/]  {what}", highlight=False)
 
 
-@app.command()
+@command
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors."""
     from sim.scenario.model import schema as make
 
-    typer.echo(json.dumps(make(), indent=1, ensure_ascii=False))
+    made = make()
+    tell(**made)
+    typer.echo(json.dumps(made, indent=1, ensure_ascii=False))
 
 
 def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
@@ -339,6 +387,7 @@ def _price_study(asked: "Asked", out: Path | None) -> None:
 
     scenario, points = asked.scenario(), points_of(asked)
     prices, need = prices_of(points, new_folder(scenario, out))
+    tell(name=scenario.name, points=[price.facts() for price in prices])
     console.print(table(scenario.name, prices))
     for line in totals(prices, at_once(scenario.workers, len(points))):
         console.print(line, highlight=False, markup=False)
@@ -354,10 +403,14 @@ def _tell_study(folder: Path, page: bool = True) -> None:
     from sim.study.table import tables
     from sim.terminal import console
 
-    rows = read_rows(folder)
-    for table in tables(read_json(folder / STUDY), rows, console.width):
+    rows, content = read_rows(folder), read_json(folder / STUDY)
+    tell(study=folder, **content, results=rows)
+    for table in tables(content, rows, console.width):
         console.print(table)
-    console.print(f"Report: {write_study_report(folder)}" if page else f"Study: {folder}", soft_wrap=True)
+    if page:
+        report = write_study_report(folder)
+        tell(report=report)
+    console.print(f"Report: {report}" if page else f"Study: {folder}", soft_wrap=True)
     exact = [row for row in rows if row["exactness"] == "exact"]
     _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
     if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
@@ -396,6 +449,7 @@ def _tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
     """What a request by command has come to."""
     from sim.report.table import table
 
+    tell(costs={label: cost.as_facts() for label, cost in costs.items()})
     steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
     _tell(run, table, f"{done} Gradient steps: {steps}.")
 
@@ -421,6 +475,7 @@ def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str 
     for each in checked.notes:
         console.print(each, highlight=False, markup=False, soft_wrap=True)
     page = run / "report.html"
+    tell(run=run, report=page if page.exists() else None, **summary)
     console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)
     _exit_if_different(
         {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
@@ -453,15 +508,21 @@ def main() -> None:
     """Entry point: one clear message and a non-zero exit for bad input, a traceback only for our own mistakes."""
     try:
         app()
-    except (InputError, WorkError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(1) from None
-    except OSError as error:  # a full disk, a folder without permission
-        typer.echo(f"Error: {error.filename or 'files'}: {error.strerror or error}", err=True)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped.", err=True)
-        raise SystemExit(130) from None
+    except (Exception, KeyboardInterrupt) as error:
+        if (told := said(error)) is None:
+            raise
+        text, code = told
+        typer.echo(text if code == STOPPED else f"Error: {text}", err=True)
+        raise SystemExit(code) from None
+    except SystemExit as ended:
+        if ended.code == USAGE and _asks_for_json(sys.argv):
+            write({"error": "the command line is not understood; stderr says why"})
+        raise
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line that is not understood has --format json in it."""
+    return "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.stream.requests import FORGET, JOIN, Request
 from sim.terminal import phase
+from sim.tracking.tracking import tracked
 from sim.workers import opening
 from sim.workers.workers import Workers
 
@@ -126,15 +127,22 @@ def _live(opened: Opened, open_workers: Open, through: Through = nobody) -> Cost
     total: Costs = {}
     done: list[Record] = []
     rows: list[dict[str, Any]] = []
-    with opening.one_ray(opened.scenario.workers) if open_workers is opening.open_workers else nullcontext():
+    with (
+        opening.one_ray(opened.scenario.workers) if open_workers is opening.open_workers else nullcontext(),
+        tracked(opened) if opened.scenario.report.trackers else nullcontext() as tracking,
+    ):
         for seed in opened.scenario.seeds:
             life = open_life(opened.run, opened.scenario, seed, opened.ledger, opened.commands)
+            if tracking is not None:
+                life.follow = tracking.follow
             if owed(life) is not None or _proofs(life):
                 _play(life, open_workers, through)
             total = {label: cost.then(total.get(label, Cost())) for label, cost in life.released.items()} or total
             done.append(life.record)
             rows += life.rows
-    _finish(opened, life.system, done, rows)
+        summed = _finish(opened, life.system, done, rows)
+        if tracking is not None:
+            tracking.end(summed)
     return total
 
 
@@ -164,14 +172,16 @@ def _proofs(life: Life) -> list[str]:
     return [name for name in PROOFS if name in life.system.scenario.audit and name not in life.record["proved"]]
 
 
-def _finish(opened: Opened, system: System, done: list[Record], rows: list[dict[str, Any]]) -> None:
-    """Write metrics, the summary and, if asked for, figures and report."""
+def _finish(opened: Opened, system: System, done: list[Record], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write metrics, the summary, which is returned, and, if asked for, figures and report."""
     write_whole(opened.run / records.ROWS, records.rows_as_bytes(rows))
     if saved.is_open(opened):
         opened.ledger.append(saved.END, wall_seconds=round(sum(record["seconds"] for record in done), 3))
         opened.ledger.commit()
     saved.answered(opened)
-    write_json(opened.run / saved.SUMMARY, summary.summarize(system, done, rows, opened.ledger))
+    summed = summary.summarize(system, done, rows, opened.ledger)
+    write_json(opened.run / saved.SUMMARY, summed)
     if opened.scenario.report.html:
         with phase("drawing the report"):
             write_report(opened.run)
+    return summed

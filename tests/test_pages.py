@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: they are short enough, their links lead somewhere, and their commands are those there are."""
+"""The README and the pages of docs/: short enough, with links that lead somewhere and commands that there are."""
 
 import re
 import shlex

@@ -107,7 +107,7 @@ def joined(tables: Sequence[pa.Table]) -> pa.Table:
 def _read_csv(
     paths: Sequence[Path], columns: Sequence[str], dialect: Dialect, options: Mapping[str, Any]
 ) -> tuple[pa.Table, list[str]]:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     words = options.get("na_values") or []
     gaps = {"na_values": ["", *([words] if isinstance(words, str) else words)], "keep_default_na": False}

@@ -5,6 +5,7 @@ language         causal and encoder-decoder language models under their LM head
 classifier       what models with a classification head share
 text_classifier  language models under one
 image            CLIP under class prompts, and image classifiers
+library          a base model as the library has it, for use outside of the project
 lora             low-rank adapters, for any of them
 vision           which models see, and whose classes the rows of a classifier's head are
 pretrained       models by hub id or folder
@@ -28,7 +29,7 @@ from clients.models.text_classifier import TextClassifier
 from clients.models.vision import heads_of, set_head
 from clients.settings import EMBEDDED_BASES, RESNET_18, TINY_CLIP, TINY_GPT2, ModelSpec
 
-__all__ = ["BaseModel", "Layout", "identity", "load"]
+__all__ = ["BaseModel", "Layout", "identity", "load", "place"]
 
 
 def identity(spec: ModelSpec, manifest: Manifest, device: str, micro_batch: int | None = None) -> str:
@@ -58,7 +59,7 @@ def load(spec: ModelSpec, manifest: Manifest, device: str, micro_batch: int | No
         )
     if spec.base == TINY_GPT2 and manifest.pictures:
         raise InputError(f"model.base: {TINY_GPT2} reads texts, and the data are pictures; take {TINY_CLIP} or {RESNET_18}")
-    where = _where(spec, manifest)
+    where = place(spec, manifest)
     kind = pretrained.kind_of(where, spec)
     pictures = kind in ("clip", "classifier")
     if pictures != manifest.pictures:
@@ -70,7 +71,7 @@ def load(spec: ModelSpec, manifest: Manifest, device: str, micro_batch: int | No
     return model
 
 
-def _where(spec: ModelSpec, manifest: Manifest) -> str:
+def place(spec: ModelSpec, manifest: Manifest) -> str:
     """Folder or hub id; an embedded model is made now if it is not in the cache."""
     if spec.base == TINY_GPT2:
         return str(tiny_gpt2.tiny_gpt2(spec.tiny, manifest.public, bool(manifest.label_sets)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from clients.data.dataset import LabelSet, Shard
+from clients.errors import InputError
 from clients.work.embedding import Embedding
 from clients.work.head import Labelling
 
@@ -48,9 +49,13 @@ class Bench:
 
 @dataclass(frozen=True)
 class Served(ABC):
-    """One client's model. Every field is an array of this client alone, or a JSON value; names are of shared arrays."""
+    """One client's model. Every field is an array of this client alone, or a JSON value; names are of shared arrays.
+
+    ``said`` is what it is in words, where it is not one model of the base model's kind.
+    """
 
     kind: ClassVar[str]
+    said: ClassVar[str] = "more than a model with other parameters"
 
     @property
     @abstractmethod
@@ -94,3 +99,28 @@ class Served(ABC):
     @abstractmethod
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         """What is measured of the model, at each scale."""
+
+    def theta(self, bench: Bench, shared: Arrays) -> np.ndarray:
+        """The tunable parameters of the one model that this is, fp32 [d].
+
+        Raises:
+            InputError: it is not one model.
+        """
+        raise InputError(f"what is served is {self.said}, and not one model with parameters of its own")
+
+
+class Moved(Served):
+    """One model, whose parameters are moved."""
+
+    @abstractmethod
+    def thetas(self, bench: Bench, shared: Arrays, scales: Iterable[float]) -> Iterator[np.ndarray]:
+        """The tunable parameters at each scale, fp32 [d]."""
+
+    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
+        for theta in self.thetas(bench, shared, scales):
+            bench.model.assign(theta)
+            yield by.alone(bench.model, shard)
+
+    def theta(self, bench: Bench, shared: Arrays) -> np.ndarray:
+        (found,) = self.thetas(bench, shared, self.scales)
+        return found

@@ -47,6 +47,7 @@ class Head(OnFrozen):
     """
 
     kind: ClassVar[str] = "head"
+    said: ClassVar[str] = "a head on the frozen base model"
     direction: str | None = None
     own: np.ndarray | None = None
 
@@ -127,6 +128,7 @@ class Prior(OnFrozen):
     """
 
     kind: ClassVar[str] = "prior"
+    said: ClassVar[str] = "the frozen base model with counts of labels"
     direction: str
     own: np.ndarray | None = None
     scale: float = 1.0
@@ -156,6 +158,7 @@ class ClassMeans(OnFrozen):
     """
 
     kind: ClassVar[str] = "class_means"
+    said: ClassVar[str] = "the class means of the frozen base model's features"
     direction: str
 
     @property
@@ -189,6 +192,7 @@ class Ridge(OnFrozen):
     """
 
     kind: ClassVar[str] = "ridge"
+    said: ClassVar[str] = "a head in closed form on the frozen base model"
     settings: tuple[Setting, ...]
     direction: str | None = None
     own: np.ndarray | None = None

@@ -20,7 +20,7 @@ import numpy as np
 
 from clients.data.dataset import Shard
 from clients.exact import bits
-from clients.work.bench import Arrays, Bench, M, Measure
+from clients.work.bench import Arrays, Bench, M, Measure, Moved
 from clients.work.bench import Served as Served  # as strategies name it
 from clients.work.heads import ClassMeans as ClassMeans
 from clients.work.heads import Head as Head
@@ -29,7 +29,7 @@ from clients.work.heads import Ridge as Ridge
 
 
 @dataclass(frozen=True)
-class Masked(Served):
+class Masked(Moved):
     """θ0 + start + scale · (mask ⊙ factors ⊙ direction).
 
     Attributes:
@@ -49,14 +49,13 @@ class Masked(Served):
     def shared(self) -> tuple[str, ...]:
         return tuple(name for name in (self.direction, self.start) if name is not None)
 
-    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
+    def thetas(self, bench: Bench, shared: Arrays, scales: Iterable[float]) -> Iterator[np.ndarray]:
         theta = _moved(bench.theta0, self.start, shared)
         direction = None if self.direction is None else shared[self.direction]
         if direction is not None and self.factors is not None:
             direction = direction * np.repeat(self.factors, np.diff(bench.model.layout.bounds))
         for scale in scales:
-            bench.model.assign(theta if direction is None else bits.add_masked(theta, direction, scale, self.mask))
-            yield by.alone(bench.model, shard)
+            yield theta if direction is None else bits.add_masked(theta, direction, scale, self.mask)
 
 
 BASE = Masked()
@@ -64,7 +63,7 @@ BASE = Masked()
 
 
 @dataclass(frozen=True)
-class Own(Served):
+class Own(Moved):
     """θ0 + vector; ``vector`` fp32 [d] is this client's alone."""
 
     kind: ClassVar[str] = "own"
@@ -74,10 +73,9 @@ class Own(Served):
     def shared(self) -> tuple[str, ...]:
         return ()
 
-    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
+    def thetas(self, bench: Bench, shared: Arrays, scales: Iterable[float]) -> Iterator[np.ndarray]:
         for scale in scales:
-            bench.model.assign(bits.add_masked(bench.theta0, self.vector, scale))
-            yield by.alone(bench.model, shard)
+            yield bits.add_masked(bench.theta0, self.vector, scale)
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,7 @@ class Linear(Served):
     """The model is linear around θ0 + around, and start + scale · direction is the displacement in its tangent space."""
 
     kind: ClassVar[str] = "linear"
+    said: ClassVar[str] = "a model in its tangent space"
     direction: str
     around: str
     scale: float = 1.0
@@ -111,6 +110,7 @@ class Ensemble(Served):
     """The models θ0 + each of ``names`` answer together, with the mean of their probabilities or by ``vote``."""
 
     kind: ClassVar[str] = "ensemble"
+    said: ClassVar[str] = "several models that answer together"
     names: tuple[str, ...]
     vote: bool = False
 
@@ -132,7 +132,7 @@ class Ensemble(Served):
 
 
 @dataclass(frozen=True)
-class Mix(Served):
+class Mix(Moved):
     """θ0 + Σ weight · direction, ``weights`` being (name, weight) pairs."""
 
     kind: ClassVar[str] = "mix"
@@ -146,11 +146,10 @@ class Mix(Served):
     def vectors(self) -> int:
         return len(self.weights) + 1
 
-    def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
+    def thetas(self, bench: Bench, shared: Arrays, scales: Iterable[float]) -> Iterator[np.ndarray]:
         direction = bits.weighted_sum([shared[name] for name in self.shared], [weight for _, weight in self.weights])
         for scale in scales:
-            bench.model.assign(bits.add_masked(bench.theta0, direction, scale))
-            yield by.alone(bench.model, shard)
+            yield bits.add_masked(bench.theta0, direction, scale)
 
 
 MODELS: tuple[type[Served], ...] = (Masked, Own, Linear, Ensemble, Mix)

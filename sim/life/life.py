@@ -1,7 +1,7 @@
 """The life of one seed: its system, its files, and what it has come to; everything that happens ends with a commit."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Life:
         batches: the stream, release by release.
         commands: requests that came by command, since the run was opened or before, and are to be carried out once.
         released: what the last release has cost.
+        follow: is called after every commit.
     """
 
     system: System
@@ -47,6 +48,7 @@ class Life:
     batches: list[Batch]
     commands: Sequence[Request] = ()
     released: Costs = field(default_factory=dict)
+    follow: Callable[["Life"], None] = field(default=lambda _: None, repr=False)
     _replies: Replies = field(init=False)
     _since: float = field(init=False, default_factory=time.perf_counter)
     _population: Population | None = field(init=False, default=None)
@@ -77,6 +79,7 @@ class Life:
         self.journal.commit()
         self._population, self._rows = self.system.population, len(self.rows)
         self._replies.begin(self._last_commit)
+        self.follow(self)
 
     def remembering(self, workers: Workers, whole: bool = True) -> Workers:
         """The workers, as one who goes on after a kill uses them.

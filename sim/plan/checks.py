@@ -14,6 +14,7 @@ from sim.scenario.model import Scenario
 from sim.stream import releasing, requests
 from sim.stream.drawing import drawn
 from sim.terminal import phase, say
+from sim.tracking import tracking
 from sim.workers.opening import check_temporary
 
 
@@ -23,6 +24,7 @@ def prepare(scenario: Scenario, seed: int) -> None:
     Raises:
         InputError: one of them does not fit, or the data lack what a strategy needs.
     """
+    tracking.check(scenario)
     check_temporary(scenario.workers)
     dataset = HERE.dataset(scenario.data, seed)
     check_data(scenario, seed)
@@ -64,6 +66,7 @@ def check_machine(scenario: Scenario, out: Path) -> None:
 
 def room_for(scenario: Scenario, out: Path) -> Need:
     """What a scenario needs of this machine, and what is free; nothing is done but data and base model opened."""
+    tracking.check(scenario)
     check_temporary(scenario.workers)
     check_data(scenario, scenario.seeds[0])
     check_stream(scenario, scenario.seeds[0])

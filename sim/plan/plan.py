@@ -122,8 +122,22 @@ def at_once(kind: Kind, scenario: Scenario) -> int:
 # -- the plan as it is told -------------------------------------------------------------------------------------------
 
 
-def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], Need]:
-    """The table for a terminal of ``width`` columns, the lines below it, and what the run needs.
+@dataclass(frozen=True)
+class Plan:
+    """What a scenario costs, by its first seed.
+
+    Attributes:
+        need: what the run needs of the machine.
+    """
+
+    rehearsal: Rehearsal
+    speeds: Speeds
+    rows: tuple[Row, ...]
+    need: Need
+
+
+def plan(scenario: Scenario, out: Path) -> Plan:
+    """Price a scenario.
 
     Raises:
         InputError: data or base model do not fit.
@@ -138,9 +152,40 @@ def plan(scenario: Scenario, out: Path, width: int) -> tuple[Table, list[str], N
         sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario))
     rehearsals = rehearsals_of(scenario, sizes)
     need, rehearsal = needs.need_of(rehearsals, out, speeds.peak), rehearsals[0]
-    rows = rows_of(rehearsal)
+    return Plan(rehearsal, speeds, tuple(rows_of(rehearsal)), need)
+
+
+def shown(planned: Plan, width: int) -> tuple[Table, list[str]]:
+    """The table for a terminal of ``width`` columns, and the lines below it."""
+    rehearsal, speeds, rows = planned.rehearsal, planned.speeds, planned.rows
     lines = [f"{row.label}: {row.warning}" for row in rows if row.warning]
-    return table(scenario, sizes, speeds, rows, width), [*lines, *totals(rehearsal, speeds, need)], need
+    lines += totals(rehearsal, speeds, planned.need)
+    return table(rehearsal.scenario, rehearsal.sizes, speeds, rows, width), lines
+
+
+@dataclass(frozen=True)
+class Total:
+    """What the whole run takes, each client tuned once per rule, over all seeds.
+
+    Attributes:
+        seconds: of the clock, of client work on all workers.
+    """
+
+    tunings: int
+    steps: int
+    flops: float
+    seconds: float
+
+
+def total_of(rehearsal: Rehearsal, speeds: Speeds) -> Total:
+    """With evaluation and audit."""
+    scenario, sizes = rehearsal.scenario, rehearsal.sizes
+    seeds = len(scenario.seeds)
+    done, tunings = work.of_run(rehearsal, sizes.clients)
+    spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(scenario.workers.stream, scenario)
+    tuned = Work(mask_steps=sum(n * steps_of(rule, scenario.tuning) for rule, n in tunings.items()))
+    operations = seeds * flops(done + tuned, 0, sizes.parameters, speeds)
+    return Total(seeds * (done.tunings + done.pooled), seeds * (done + tuned).gradient_steps(0), operations, spent)
 
 
 def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row], width: int) -> Table:
@@ -167,17 +212,12 @@ def table(scenario: Scenario, sizes: Sizes, speeds: Speeds, rows: Sequence[Row],
 def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
     """What the whole run takes, each client tuned once per rule; what is free; and how all this is counted."""
     scenario, sizes = rehearsal.scenario, rehearsal.sizes
-    seeds, spec = len(scenario.seeds), scenario.workers
-    done, tunings = work.of_run(rehearsal, sizes.clients)
-    spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(spec.stream, scenario)
-    tuned = Work(mask_steps=sum(n * steps_of(rule, scenario.tuning) for rule, n in tunings.items()))
-    steps = (done + tuned).gradient_steps(0)
-    operations = seeds * flops(done + tuned, 0, sizes.parameters, speeds)
+    seeds, spec, total = len(scenario.seeds), scenario.workers, total_of(rehearsal, speeds)
     lines = [
         f"The run, each client tuned once per rule, with evaluation and audit{f', {seeds} seeds' if seeds > 1 else ''}: "
-        f"{seeds * (done.tunings + done.pooled):,} clients tuned, "
-        f"{seeds * steps:,} gradient steps, "
-        f"{_power(operations)} FLOPs, {clock(spent)}."
+        f"{total.tunings:,} clients tuned, "
+        f"{total.steps:,} gradient steps, "
+        f"{_power(total.flops)} FLOPs, {clock(total.seconds)}."
     ]
     if (late := longer_than_timeout(scenario, speeds)) is not None:
         lines.append(late)
@@ -224,10 +264,7 @@ def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[s
     steps = row.steps
     batches = work.batches_of(scenario, scenario.seeds[0])
     requests = max(sum(request.kind == FORGET for batch in batches for request in batch.requests), 1)
-    times = [
-        seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / at_once(kind, scenario)
-        for each, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))
-    ]
+    times = seconds_of(scenario, speeds, row)
     learned, again = (each.tunings + each.pooled for each in (row.learn, row.forget))
     each = f"{again / requests:.1f}".removesuffix(".0")
     return cells | {
@@ -236,6 +273,15 @@ def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[s
         "flops": _power(flops(row.learn + row.forget, steps, sizes.parameters, speeds)),
         "seconds": " / ".join(clock(time) for time in times),
     }
+
+
+def seconds_of(scenario: Scenario, speeds: Speeds, row: Row) -> tuple[float, float]:
+    """Of learning and of the stream, with one strategy alone."""
+    learn, forget = (
+        seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / at_once(kind, scenario)
+        for each, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))
+    )
+    return learn, forget
 
 
 def _power(count: float) -> str:

@@ -71,10 +71,21 @@ class StrategySpec(Strict):
         return {"anyOf": [{"enum": list(REGISTRY)}, {"pattern": ":"}, *named]}
 
 
+Track = Literal["tensorboard", "mlflow", "wandb", "trackio"]
+
+
 class ReportSpec(Strict):
     """What is made of the results at the end of a run."""
 
     html: bool = Field(True, description="write figures and report.html")
+    track: Track | tuple[Track, ...] = Field(
+        (), description="libraries that are told of the run as it goes on; each is an extra, as in unmerge[mlflow]"
+    )
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Each library once."""
+        return (self.track,) if isinstance(self.track, str) else tuple(dict.fromkeys(self.track))
 
 
 class Scenario(Strict):

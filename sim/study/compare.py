@@ -92,6 +92,12 @@ def ranked(summary: Summary) -> list[str]:
     return sorted(summary.strategies, key=key)
 
 
+def facts(content: dict[str, Any]) -> dict[str, Any]:
+    """The comparison as JSON values: labels from best to worst, and the recovered share of each."""
+    summary = Summary.model_validate(content)
+    return {"ranked": ranked(summary), "recovered": shares(summary)}
+
+
 def table(content: dict[str, Any], width: int) -> Table:
     """The comparison for a terminal of ``width`` columns; ``content`` is that of ``summary.json``."""
     summary = Summary.model_validate(content)

@@ -6,6 +6,7 @@ Speeds are measured once for all points that differ in their streams alone.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -44,6 +45,13 @@ class Price:
     tunings: tuple[int, int]
     alone: float
     here: float
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON values."""
+        done = {"charged": self.tunings[0], "done": self.tunings[1]}
+        seconds = {"alone": self.alone, "here": self.here}
+        about = {"point": self.point.name, "axes": dict(self.point.axes), "seed": self.point.seed, "clients": self.clients}
+        return about | {"client_tunings": done, "seconds": seconds}
 
 
 def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:

@@ -116,7 +116,7 @@ def test_too_few_public_examples_are_refused_before_anything_is_written(name: st
     for look in (
         lambda: run_scenario(scenario, tmp_path / "run"),
         lambda: check_machine(scenario, tmp_path),
-        lambda: plan.plan(scenario, tmp_path, 100),
+        lambda: plan.plan(scenario, tmp_path),
     ):
         with pytest.raises(InputError, match=message):
             look()

@@ -220,7 +220,7 @@ def test_edits_lower_the_score_of_the_forgotten(tmp_path: Path) -> None:
     assert 0 < chosen["kept_share"] < 0.9
 
 
-@pytest.mark.parametrize("asked", [prepare, lambda scenario, seed: plan(scenario, Path(), 80)])
+@pytest.mark.parametrize("asked", [prepare, lambda scenario, seed: plan(scenario, Path())])
 def test_a_model_of_too_few_tensors_is_refused_before_anybody_is_tuned(cache: Path, asked: Any) -> None:
     """The tiny model tunes 14 tensors: 12 of its block, and two of the norm at its end."""
     said = "strategies: s3t: slices: 15 take a group of tensors each, and the model tunes 14 tensors; take fewer"
