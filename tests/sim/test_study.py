@@ -214,7 +214,7 @@ def test_every_point_is_the_run_that_it_would_be_alone_digest_by_digest_and_pric
         assert timeless(summary(in_study)) == timeless(summary(alone))
         told = [[timeless(r) for r in ledger(run) if r["event"] != "shared"] for run in (in_study, alone)]
         for chained in (record for records in told for record in records):
-            for key in ("n", "previous", "hash", "file", "commit"):
+            for key in ("n", "previous", "hash", "commit", "wall_seconds"):
                 chained.pop(key, None)
         events = [[record["event"] for record in records if record["event"] != "commit"] for records in told]
         assert events[0] == events[1]
@@ -263,7 +263,7 @@ def test_columns_of_results_have_one_type_whatever_the_points_say(tmp_path: Path
     ]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Instead of a kill."""
 
 
@@ -278,11 +278,11 @@ def test_a_study_that_was_stopped_goes_on_where_it_stood(
         nonlocal count
         count += 1
         if count == 5:
-            raise Stopped
+            raise StoppedError
         return made(*given)
 
     monkeypatch.setattr(sharing, "part_of", stopping)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         play(study)
     monkeypatch.setattr(sharing, "part_of", made)
     assert len(list((study.folder / PARTS).glob("*/*.safetensors"))) == 4
