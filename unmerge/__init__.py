@@ -17,13 +17,14 @@ from sim import quiet as quiet  # isort: skip  # before all others
 
 from clients.errors import InputError, WorkError
 from sim.scenario.model import Scenario
-from unmerge.commands import forget, join, load, plan, resume, run, simulate, verify
-from unmerge.results import Run
+from unmerge.commands import forget, join, load, plan, resume, run, scale, simulate, sweep, verify
+from unmerge.results import Run, Study
 
 __all__ = [
     "InputError",
     "Run",
     "Scenario",
+    "Study",
     "WorkError",
     "forget",
     "join",
@@ -31,6 +32,8 @@ __all__ = [
     "plan",
     "resume",
     "run",
+    "scale",
     "simulate",
+    "sweep",
     "verify",
 ]

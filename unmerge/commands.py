@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pandas as pd
 
@@ -14,11 +14,14 @@ from sim.plan import checks
 from sim.plan import facts as plans
 from sim.plan import plan as plan_of
 from sim.proof import verify as proofs
-from sim.scenario.file import load_scenario
+from sim.scenario.file import Asked, load_scenario
+from sim.scenario.file import load as read
 from sim.scenario.model import Scenario
 from sim.service import simulation
+from sim.study import study as studies
+from sim.study.scale import scaled
 from unmerge.asked import Overrides, Source, sets_of, source_of
-from unmerge.results import Run
+from unmerge.results import Run, Study
 
 At = Run | str | Path
 """A run, or its folder."""
@@ -45,17 +48,65 @@ def run(scenario: Source, overrides: Overrides | None = None, out: str | Path | 
         WorkError: client work failed twice, and the run cannot go on without it; ``resume`` tries again.
     """
     asked = load(scenario, overrides)
+    if asked.sweep:
+        raise InputError("sweep: makes this scenario a study of many runs; unmerge.sweep plays it")
     folder = new_folder(asked, None if out is None else Path(out))
     checks.check_machine(asked, folder)
     return Run(playing.run_scenario(asked, folder))
 
 
-def resume(run: At, overrides: Overrides | None = None) -> Run:
-    """Go on with a run that was stopped; nothing is done where nothing is owed.
+def sweep(scenario: Source, overrides: Overrides | None = None, out: str | Path | None = None) -> Study:
+    """Play a scenario with a section ``sweep``: a run for each combination of its axes' values, and each seed.
+
+    Args:
+        out: the study's folder, which must not exist; default the first free of ``runs/NAME``, ``runs/NAME-2``, ...
+
+    Raises:
+        InputError: before any long work, if a point, its data or the machine do not fit.
+        WorkError: as ``run``.
+    """
+    with source_of(scenario) as source:
+        return _played(read(source, sets_of(overrides)), out)
+
+
+def scale(
+    scenario: Source,
+    clients: Sequence[int],
+    seeds: Sequence[int] | None = None,
+    strategies: Sequence[str] | None = None,
+    overrides: Overrides | None = None,
+    out: str | Path | None = None,
+) -> Study:
+    """Play a scenario with more and more clients, nothing tuned twice; every point is charged its full price.
+
+    Args:
+        clients: how many join, at each point.
+        seeds, strategies: instead of the scenario's.
+        out: as of ``sweep``.
+    """
+    with source_of(scenario) as source:
+        asked = read(source, sets_of(overrides))
+        chosen = [None if each is None else _listed(each) for each in (seeds, strategies)]
+        return _played(scaled(asked, _listed(clients), *chosen), out)
+
+
+@overload
+def resume(run: At, overrides: Overrides | None = None) -> Run: ...
+
+
+@overload
+def resume(run: Study, overrides: Overrides | None = None) -> Study: ...
+
+
+def resume(run: At | Study, overrides: Overrides | None = None) -> Run | Study:
+    """Go on with a run or a study that was stopped; nothing is done where nothing is owed.
 
     Args:
         overrides: where things lie now (``data.source``, ``model.base``), or who works (``workers....``).
     """
+    if isinstance(run, Study):
+        studies.play(studies.open_study(run.folder, sets_of(overrides)))
+        return run
     found = _run(run)
     playing.resume(found.folder, sets_of(overrides))
     return found
@@ -118,6 +169,18 @@ def simulate(scenario: Source, overrides: Overrides | None = None, speeds: At | 
 
 def _run(run: At) -> Run:
     return run if isinstance(run, Run) else Run(run)
+
+
+def _played(asked: Asked, out: str | Path | None) -> Study:
+    if not asked.scenario().sweep:
+        raise InputError("sweep: the scenario has no axes; unmerge.run plays it")
+    study = studies.new_study(asked, None if out is None else Path(out))
+    studies.play(study)
+    return Study(study.folder)
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ",".join(map(str, values))
 
 
 def _frame(costs: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
-"""A run folder as an object: what it has come to as pandas frames, and what it serves as PyTorch modules."""
+"""Folders of runs and studies as objects: what they have come to as pandas frames, and what is served as PyTorch modules."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from sim.life.saved import LEDGER, SCENARIO, SUMMARY
 from sim.life.system import read_json
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
+from sim.study.results import POINTS, STUDY, flat, read_rows
+from sim.study.study import is_study
 from unmerge.asked import Overrides, sets_of
 
 
@@ -58,8 +59,8 @@ class Run:
 
     @property
     def strategies(self) -> pd.DataFrame:
-        """A row per strategy, indexed by label; columns are the fields of its entry in ``summary``, nested ones with dots
-        between, as ``accuracy.held_in_after`` or ``gradient_steps.forget``."""
+        """A row per strategy, indexed by label; columns are the numbers, texts and truth values of its entry in ``summary``,
+        nested ones with dots between, as ``accuracy.held_in_after`` or ``gradient_steps.forget``."""
         rows = {label: flat(told) for label, told in self.summary["strategies"].items()}
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
@@ -126,9 +127,37 @@ class Run:
         return Path(folder)
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Values by the names that lead to them, with dots between."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
-    return found
+class Study:
+    """A study's folder: a run for each point of a sweep and each seed.
+
+    Args:
+        folder: of a study, finished or not.
+
+    Raises:
+        InputError: it is none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not is_study(self.folder):
+            raise InputError(f"{self.folder}: not a study's folder")
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r})"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """``study.json``: axes, seeds, strategies, how many points are done, verdicts; InputError if none is done yet."""
+        found: dict[str, Any] = read_json(self.folder / STUDY)
+        return found
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """A row per point, seed and strategy: ``point``, ``seed``, a column per axis, ``label``, then the fields of the
+        strategy's entry in the point's summary, with dots between."""
+        return pd.DataFrame(read_rows(self.folder))
+
+    @property
+    def points(self) -> dict[str, Run]:
+        """The run of each point that has begun, by the point's name."""
+        return {path.parent.name: Run(path.parent) for path in sorted(self.folder.glob(f"{POINTS}/*/{SCENARIO}"))}

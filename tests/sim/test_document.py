@@ -99,6 +99,15 @@ def test_what_there_is(typed: Typed, tmp_path: Path) -> None:
     assert (code, told) == (0, json.loads(json.dumps(schema())))
 
 
+def test_a_study(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SMALL | {"strategies": ["average"]}))
+    code, told, _ = asked(typed, "scale", "tiny.yaml", "--clients", "2,3", "--out", "study", cwd=tmp_path)
+    rows = told.pop("results")
+    assert (code, told.pop("study")) == (0, "study")
+    assert told == json.loads((tmp_path / "study" / "study.json").read_text())
+    assert {row["clients"]: row["gradient_steps.learn"] for row in rows} == {2: 6, 3: 9}
+
+
 def test_compare_ranks(typed: Typed, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SMALL))
     code, told, _ = asked(typed, "compare", "tiny.yaml", "--strategies", "average", cwd=tmp_path)

@@ -154,3 +154,27 @@ def test_it_works_where_a_loop_is_running(tmp_path: Path) -> None:
         return unmerge.run(TINY, out=tmp_path / "run")
 
     assert asyncio.run(cell()).summary["strategies"]["average"]["bitwise_equal"]
+
+
+def test_a_study_is_a_frame_of_its_points(tmp_path: Path) -> None:
+    study = unmerge.scale(TINY, [2, 4], seeds=[3], strategies=["average", "local"], out=tmp_path / "study")
+    assert study.summary["points"] == {"done": 2, "asked": 2}
+    results = study.results
+    assert sorted(zip(results.clients, results.label, strict=True)) == [
+        (2, "average"), (2, "local"), (4, "average"), (4, "local"),
+    ]  # fmt: skip
+    learned = results[results.label == "average"].set_index("clients")["gradient_steps.learn"]
+    assert dict(learned) == {2: 6, 4: 12}  # 3 steps a client
+    point = study.points["clients=4,seed=3"]
+    assert (
+        point.strategies.loc["average", "state_digest"] == results.set_index(["clients", "label"]).state_digest[4, "average"]
+    )
+    assert unmerge.resume(study) is study
+    swept = unmerge.sweep(TINY | {"sweep": {"tuning.steps": [1, 2]}, "strategies": ["average"]}, out=tmp_path / "sweep")
+    assert dict(swept.results.set_index("tuning.steps")["gradient_steps.learn"]) == {1: 5, 2: 10}
+    with pytest.raises(unmerge.InputError, match=r"unmerge\.sweep plays it"):
+        unmerge.run(TINY | {"sweep": {"tuning.steps": [1, 2]}}, out=tmp_path / "none")
+    with pytest.raises(unmerge.InputError, match="has no axes"):
+        unmerge.sweep(TINY, out=tmp_path / "none")
+    with pytest.raises(unmerge.InputError, match="not a study's folder"):
+        unmerge.Study(tmp_path)
