@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.bench_scale [--clients 2,5,10,25,50,125,250,500]
 
-The embedded sent140 setting with seven strategies and one seed, a quarter of the clients deleted in one release, audited, and
-everything inline. Times are of the processor, so other work on the machine does not count; each is of a process of its own.
+The embedded sent140 setting with seven strategies and one seed, a quarter of the clients deleted in one release, audited,
+and everything inline. Times are of the processor, so other work on the machine does not count; each is of a process of its
+own.
 """
 
 import argparse
