@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,19 @@ def test_every_command_takes_it() -> None:
     ]
     assert lacking == []
     assert "--install-completion" in {option for each in commands.params for option in each.opts}
+
+
+def test_the_page_lists_every_command_with_its_options_and_what_it_prints() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    first, last = (page.split(head)[1] for head in ("| command | what it does | options |", "| command | the document |"))
+    listed: dict[str, set[str]] = {}
+    for name, options in re.findall(r"^\| `(\w+)[^`]*` \|.*\|([^|]*)\|$", first.split("\n\n")[0], re.MULTILINE):
+        listed.setdefault(name, set()).update(re.findall(r"`(--\w+)`", options))
+    commands: Any = typer.main.get_command(app)
+    known = {
+        name: {option for each in command.params for option in each.opts if option.startswith("--")} - {"--format"}
+        for name, command in commands.commands.items()
+    }
+    assert listed == known
+    told = {name for row in re.findall(r"^\| (`.*?) \|", last, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert told == set(known)
