@@ -8,7 +8,8 @@ A claim is a sentence (``says``), where it was published (``source``, ``publishe
     ratio   the metric of ``of``, or its multiple of that of ``to``, lies within two bounds
 
 Each is asked of the mean over seeds at every point of the sweep; ``where`` names values of axes that points must have. In
-``where``, ``first`` and ``last`` stand for an axis' first and last value, so that a claim holds for other sizes as well.
+``where``, ``first`` and ``last`` stand for an axis' first and last value, so that a claim holds for other sizes as well, and
+``mean`` for the mean over all its values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +19,14 @@ from pydantic import Field, field_validator, model_validator
 
 from clients.strict import Strict
 
-ENDS = ("first", "last")
+WORDS = ("first", "last", "mean")
 PHASES = ("learn", "forget")
 SPLITS = ("held_in", "held_out", "forgotten", "unseen", "other_half")
 METRICS = (
     *(f"accuracy.{of}_{when}" for of in SPLITS for when in ("before", "after")),
     "accuracy.stayed_before",
     *(f"{cost}.{phase}" for cost in ("gradient_steps", "parallel_steps", "evaluations", "seconds") for phase in PHASES),
-    "client_tunings", "client_tunings_forget", "bytes_up", "bytes_down", "storage_before", "storage_bytes",
+    "members", "requests", "client_tunings", "client_tunings_forget", "bytes_up", "bytes_down", "storage_before", "storage_bytes",
     *(f"unlearning.{measure}" for measure in ("retained", "forgotten", "test", "mia", "auc", "gap")),
 )  # fmt: skip
 """What a claim may be of: columns of a study's results. What a strategy has chosen (``chosen.lambda``) may be too."""
@@ -111,7 +112,7 @@ class Claim(Strict):
     source: str = Field("", description="where it was published, as in 'ClAMU, Figure 2'")
     published: str = Field("", description="the numbers as published")
     metric: str = Field(ACCURACY, description="a column of the study's results")
-    where: Where = Field(default_factory=dict, description="values of axes; first and last stand for an axis' ends")
+    where: Where = Field(default_factory=dict, description="values of axes; or first, last or mean")
     order: Order | None = None
     trend: Trend | None = None
     cross: Cross | None = None
@@ -164,9 +165,9 @@ def check(
         if claim.along and len(axes[claim.along]) < 2:
             raise ValueError(f"{place}: axis {claim.along}: a claim along it needs two values at least")
         for key, value in claim.where.items():
-            if value not in ENDS and value not in axes[key]:
+            if value not in WORDS and value not in axes[key]:
                 known = ", ".join(map(str, axes[key]))
-                raise ValueError(f"{place}: where: {key} has no value {value!r}; there are {known}, first and last")
+                raise ValueError(f"{place}: where: {key} has no value {value!r}; there are {known}, first, last and mean")
 
 
 def _among(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -18,6 +18,9 @@ Point = tuple[Any, ...]
 """Values of the axes, in their order."""
 
 
+MEAN = "mean"
+
+
 class Found(NamedTuple):
     """Whether a rule holds at some point, and the numbers in words."""
 
@@ -37,7 +40,12 @@ class Table(NamedTuple):
     rows: Sequence[Row]
 
     def values(self, label: str, metric: str, point: Point) -> dict[int, float]:
-        """By seed, where measured."""
+        """By seed, where measured; with a mean over an axis, where measured at all of its values."""
+        if MEAN in point:
+            place = point.index(MEAN)
+            each = [self.values(label, metric, other) for other in _along(self, list(self.axes)[place], point)]
+            seeds = set.intersection(*(set(found) for found in each))
+            return {seed: statistics.fmean(found[seed] for found in each) for seed in sorted(seeds)}
         return {
             row["seed"]: float(row[metric])
             for row in self.rows
@@ -85,6 +93,8 @@ def points(claim: Claim, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
             choices.append(values[:1])
         elif asked == "last":
             choices.append(values[-1:])
+        elif asked == MEAN:
+            choices.append([MEAN])
         else:
             choices.append([value for value in values if key not in claim.where or value == asked])
     return list(itertools.product(*choices))
@@ -195,7 +205,7 @@ def _curve(table: Table, axis: str, means: Sequence[float]) -> str:
 
 
 def _value(key: str, value: Any) -> str:
-    return f"{key} {_shown(value)}"
+    return f"mean over {key}" if value == MEAN else f"{key} {_shown(value)}"
 
 
 def _shown(value: Any) -> str:

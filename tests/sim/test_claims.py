@@ -127,6 +127,13 @@ def test_a_claim_along_one_axis_holds_at_every_value_of_the_others() -> None:
     assert found["why"] == "tuning.steps 5: a 0.500 → 0.600 (at clients 2, 50)"
 
 
+def test_a_mean_over_an_axis() -> None:
+    asked = claim(order={"above": "a", "below": "b"}, where={"clients": "mean"})
+    found = verdict(asked, AXES, rows({"a": [0.9, 0.3, 0.3], "b": [0.4, 0.4, 0.4]}))  # .5 against .4, at one point above
+    assert (found["holds"], found["why"]) == (True, "mean over clients: a 0.500 against b 0.400")
+    assert holds(asked, {"a": [0.9, None, 0.9], "b": [0.4, 0.4, 0.4]}) is None
+
+
 def test_values_that_are_no_scalars_are_told_apart_by_their_json() -> None:
     kinds = ({"name": "iid"}, {"name": "label_subsets", "classes": 2})
     axes = {"data.partitioner": kinds}
@@ -180,7 +187,10 @@ def test_an_order_and_its_reverse_never_both_hold(cells: list[tuple[int, int]]) 
         ({"order": {"above": "a", "below": "b"}, "metric": "accuracy"}, "metric 'accuracy' is not there"),
         ({"order": {"above": "a", "below": "b"}, "metric": "unlearning.gap"}, "measured where audit has gap"),
         ({"trend": {"of": "a", "along": "steps", "goes": "rises"}}, "axis 'steps' is not there; there are clients"),
-        ({"order": {"above": "a", "below": "b"}, "where": {"clients": 3}}, "has no value 3; there are 2, 10, 50"),
+        (
+            {"order": {"above": "a", "below": "b"}, "where": {"clients": 3}},
+            "has no value 3; there are 2, 10, 50, first, last and mean",
+        ),
         ({"trend": {"of": "a", "along": "clients", "goes": "rises"}, "where": {"clients": 2}}, "the claim goes along"),
         ({"trend": {"of": "a", "along": "seed", "goes": "rises"}}, "needs two values"),
     ],
