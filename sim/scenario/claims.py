@@ -26,7 +26,8 @@ METRICS = (
     *(f"accuracy.{of}_{when}" for of in SPLITS for when in ("before", "after")),
     "accuracy.stayed_before",
     *(f"{cost}.{phase}" for cost in ("gradient_steps", "parallel_steps", "evaluations", "seconds") for phase in PHASES),
-    "members", "requests", "client_tunings", "client_tunings_forget", "bytes_up", "bytes_down", "storage_before", "storage_bytes",
+    "members", "requests",
+    "client_tunings", "client_tunings_forget", "bytes_up", "bytes_down", "storage_before", "storage_bytes",
     *(f"unlearning.{measure}" for measure in ("retained", "forgotten", "test", "mia", "auc", "gap")),
 )  # fmt: skip
 """What a claim may be of: columns of a study's results. What a strategy has chosen (``chosen.lambda``) may be too."""
