@@ -28,6 +28,7 @@ from clients.errors import InputError, WorkError  # noqa: E402
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sim.scenario.file import Asked
     from sim.scenario.model import Scenario
 
 app = typer.Typer(
@@ -94,12 +95,34 @@ def run(
         _resume(resume, overrides)
         return
     assert scenario is not None
-    from sim.scenario.file import load_scenario
+    from sim.scenario.file import load
 
-    asked = load_scenario(scenario, overrides)  # mistakes are told before the rest is imported
+    whole = load(scenario, overrides)
+    asked = whole.scenario()  # mistakes are told before the rest is imported
+    if asked.sweep:
+        _play_study(whole, out)
+        return
     from sim.report.report import table
 
     _play(asked, out, table)
+
+
+@app.command()
+def scale(
+    scenario: ScenarioFile,
+    clients: Annotated[str, typer.Option(metavar="2,5,10", help="How many clients join, at each point of the study.")],
+    seeds: Annotated[str | None, typer.Option(metavar="1,2,3", help="Instead of the scenario's seeds.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help="Names or labels, as in average,sift_masks; instead of the scenario's.")
+    ] = None,
+    overrides: Sets = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME.")] = None,
+) -> None:
+    """Play a scenario with more and more clients, nothing tuned twice; every point is charged its full price."""
+    from sim.scenario.file import load
+    from sim.study.scale import scaled
+
+    _play_study(scaled(load(scenario, overrides), clients, seeds, strategies), out)
 
 
 @app.command()
@@ -219,7 +242,14 @@ def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first gets the page.")],
 ) -> None:
-    """Make figures and one HTML page; several runs are compared on the page of the first."""
+    """Make figures and one HTML page; several runs are compared on the page of the first. Of a study, a table."""
+    from sim.study.study import is_study
+
+    if is_study(runs[0]):
+        if len(runs) > 1:
+            raise InputError("report: a study is told alone")
+        _tell_study(runs[0])
+        return
     from sim.report.report import write_report
     from sim.terminal import console
 
@@ -284,7 +314,41 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
     _tell(folder, table)
 
 
+def _play_study(asked: "Asked", out: Path | None) -> None:
+    """Play a scenario with a sweep, and tell its results."""
+    from sim.study.study import new_study, play
+
+    study = new_study(asked, out)
+    with _resumable(study.folder):
+        play(study)
+    _tell_study(study.folder)
+
+
+def _tell_study(folder: Path) -> None:
+    """The results of a study; exit code 1 if a state is not what it should be or a strategy failed."""
+    from sim.life.system import read_json
+    from sim.study.results import STUDY, read_rows
+    from sim.study.table import tables
+    from sim.terminal import console
+
+    rows = read_rows(folder)
+    for table in tables(read_json(folder / STUDY), rows, console.width):
+        console.print(table)
+    console.print(f"Study: {folder}", soft_wrap=True)
+    exact = [row for row in rows if row["exactness"] == "exact"]
+    _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
+    if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
+        raise InputError(f"{folder}: {', '.join(failed)} failed; what the others came to was written")
+
+
 def _resume(run: Path, overrides: list[str]) -> None:
+    from sim.study.study import is_study, open_study, play
+
+    if is_study(run):
+        with _resumable(run):
+            play(open_study(run, overrides))
+        _tell_study(run)
+        return
     from sim.report.report import table
     from sim.run import resume
 
@@ -299,7 +363,7 @@ def _resumable(run: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if (run / "ledger.jsonl").exists() and not isinstance(error, SystemExit):
+        if any((run / name).exists() for name in ("ledger.jsonl", "study.yaml")) and not isinstance(error, SystemExit):
             typer.echo(f"Nothing that is done is lost. Go on with: unmerge run --resume {run}", err=True)
         raise
 

@@ -7,8 +7,9 @@ killed one the rest, a request by command one event.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from clients.errors import InputError
 from clients.exact.files import write_whole
 from clients.settings import Settings
 from sim.attacks import gap
@@ -34,15 +35,26 @@ from sim.workers import opening
 from sim.workers.workers import Workers
 
 Open = Callable[[WorkersSpec, Kind, Settings], AbstractContextManager[Workers]]
+Phase = Literal["learning", "stream", "audit"]
+Through = Callable[[Phase, Workers, Life], AbstractContextManager[Workers]]
+"""Who stands between a run and its workers in a phase: in a study, a store of parts that its points share."""
 PROOFS = {"gap": gap.measured, "bitwise": audit.audited}
 
 
-def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open = opening.open_workers) -> Path:
+def nobody(phase: Phase, workers: Workers, life: Life) -> AbstractContextManager[Workers]:
+    """Nobody stands between a run and its workers."""
+    return nullcontext(workers)
+
+
+def run_scenario(
+    scenario: Scenario, out: Path | None = None, open_workers: Open = opening.open_workers, through: Through = nobody
+) -> Path:
     """Play every seed of a scenario and write a run folder.
 
     Args:
         out: the run folder; default under ``runs/``.
         open_workers: who carries out client work; under ``flwr run``, the nodes of its Grid.
+        through: who stands between.
 
     Returns:
         The run folder.
@@ -50,23 +62,27 @@ def run_scenario(scenario: Scenario, out: Path | None = None, open_workers: Open
     Raises:
         InputError: before any long work, if data, model or folder do not fit.
     """
+    if scenario.sweep:
+        raise InputError("sweep: makes this scenario a study of many runs; unmerge run and unmerge plan know those")
     run = saved.new_folder(scenario, out)
     for seed in scenario.seeds:  # all bad input shows here, before anything is written or tuned
         prepare(scenario, seed)
     saved.make(run)
     with locked(run):
-        _live(saved.begin(run, scenario), open_workers)
+        _live(saved.begin(run, scenario), open_workers, through)
     return run
 
 
-def resume(run: Path, overrides: Sequence[str] = (), open_workers: Open = opening.open_workers) -> None:
+def resume(
+    run: Path, overrides: Sequence[str] = (), open_workers: Open = opening.open_workers, through: Through = nobody
+) -> None:
     """Go on where a run stood when its process ended; nothing is done if nothing is owed.
 
     Raises:
         InputError: not a run folder, or damaged.
     """
     with locked(run):
-        _live(saved.open_run(run, overrides), open_workers)
+        _live(saved.open_run(run, overrides), open_workers, through)
 
 
 def forget(run: Path, client: str, rows: Sequence[int] = (), overrides: Sequence[str] = ()) -> Costs:
@@ -105,7 +121,7 @@ def _ask(run: Path, kind: Any, client: str, rows: Sequence[int], overrides: Sequ
         return _live(opened, opening.open_workers)
 
 
-def _live(opened: Opened, open_workers: Open) -> Costs:
+def _live(opened: Opened, open_workers: Open, through: Through = nobody) -> Costs:
     """Carry out all that is owed in every seed, then sum up; what the last release cost, by label, of all seeds."""
     total: Costs = {}
     done: list[Record] = []
@@ -114,7 +130,7 @@ def _live(opened: Opened, open_workers: Open) -> Costs:
         for seed in opened.scenario.seeds:
             life = open_life(opened.run, opened.scenario, seed, opened.ledger, opened.commands)
             if owed(life) is not None or _proofs(life):
-                _play(life, open_workers)
+                _play(life, open_workers, through)
             total = {label: cost.then(total.get(label, Cost())) for label, cost in life.released.items()} or total
             done.append(life.record)
             rows += life.rows
@@ -122,7 +138,7 @@ def _live(opened: Opened, open_workers: Open) -> Costs:
     return total
 
 
-def _play(life: Life, open_workers: Open) -> None:
+def _play(life: Life, open_workers: Open, through: Through) -> None:
     """One seed: learning, then the stream and what was asked, then the proofs, each with its own workers."""
     spec, settings = life.system.scenario.workers, life.system.settings
     with ExitStack() as workers_open:
@@ -130,14 +146,17 @@ def _play(life: Life, open_workers: Open) -> None:
         with phase(f"starting {kind} workers"):
             workers = workers_open.enter_context(open_workers(spec, kind, settings))
         if is_learning(life):
-            join_all(life, workers)
+            with through("learning", workers, life) as between:
+                join_all(life, between)
         if kind != spec.stream:
             workers_open.close()
             with phase(f"starting {spec.stream} workers"):
                 workers = workers_open.enter_context(open_workers(spec, spec.stream, settings))
-        play(life, workers)
-        for proof in _proofs(life):
-            PROOFS[proof](life, workers)
+        with through("stream", workers, life) as between:
+            play(life, between)
+        with through("audit", workers, life) as between:
+            for proof in _proofs(life):
+                PROOFS[proof](life, between)
 
 
 def _proofs(life: Life) -> list[str]:

@@ -7,7 +7,7 @@ from clients.work.pooled import try_linear
 from clients.work.site import HERE, open_site
 from sim.attacks import gap
 from sim.life.system import check_data, check_model, strategies_of
-from sim.plan.needs import need_of, refuse
+from sim.plan.needs import Need, need_of, refuse
 from sim.plan.rehearsal import rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.scenario.model import Scenario
@@ -59,11 +59,15 @@ def check_stream(scenario: Scenario, seed: int) -> None:
 
 def check_machine(scenario: Scenario, out: Path) -> None:
     """Refuse a scenario that this machine has no room for; nothing is done but data and base model opened."""
+    refuse(room_for(scenario, out))
+
+
+def room_for(scenario: Scenario, out: Path) -> Need:
+    """What a scenario needs of this machine, and what is free; nothing is done but data and base model opened."""
     check_temporary(scenario.workers)
     check_data(scenario, scenario.seeds[0])
     check_stream(scenario, scenario.seeds[0])
     with phase("opening the base model (pretrained at first use)"):
         site = open_site(scenario.settings(scenario.seeds[0]))
     check_model(scenario, site)
-    sizes = sizes_of(site, scenario)
-    refuse(need_of(rehearsals_of(scenario, sizes), out))
+    return need_of(rehearsals_of(scenario, sizes_of(site, scenario)), out)

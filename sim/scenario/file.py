@@ -1,8 +1,10 @@
 """Reading a scenario file: YAML with ``--set`` overrides, and errors that name the key, the file and the line."""
 
+import copy
 import difflib
 import importlib.resources
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,9 +18,54 @@ from sim.scenario.model import Scenario
 
 STUDIES = "studies"
 """Folder of the scenarios of docs/streams.md, beside the others."""
+SET = "--set"
 Location = tuple[str | int, ...]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe one in C, where there is one: a command opens its run several times, and feels the other."""
+
+
+@dataclass
+class Asked:
+    """A scenario as it was asked for: what its file says, with overrides, before defaults are filled in.
+
+    Attributes:
+        values: sections and keys; files and folders are absolute.
+        lines: where each key stands, for messages: "line N", or what set it.
+        path: the file.
+    """
+
+    values: dict[str, Any]
+    lines: dict[Location, str]
+    path: Path
+
+    def scenario(self) -> Scenario:
+        """The scenario, checked whole; InputError, with one line per mistake, if it is none."""
+        try:
+            return Scenario.model_validate(copy.deepcopy(self.values))
+        except ValidationError as error:
+            lines = (_message(self.path, self.lines, e) for e in _first_of_each(error.errors()))
+            raise InputError("\n".join(lines)) from error
+
+    def put(self, name: str, value: Any, by: str) -> None:
+        """Set one key.
+
+        Args:
+            name: as in ``data.clients``.
+            by: who sets it, as messages begin.
+
+        Raises:
+            InputError: there is no such place.
+        """
+        location = _put(self.values, name, value, by)
+        for depth in range(1, len(location)):  # sections that were not in the file
+            self.lines.setdefault(location[:depth], by)
+        self.lines[location] = by
+        if location == ("workers", "kind"):  # it stands for both, and the last word wins
+            self.values["workers"] = {k: v for k, v in self.values["workers"].items() if k not in ("learn", "stream")}
+
+    def copied(self) -> "Asked":
+        """Another, in which other keys can be set."""
+        return Asked(copy.deepcopy(self.values), dict(self.lines), self.path)
 
 
 def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
@@ -30,6 +77,15 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         InputError: no such file, not YAML, or not a scenario; the message has one line per mistake.
     """
+    return load(source, overrides).scenario()
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Asked:
+    """The same, not checked yet.
+
+    Raises:
+        InputError: no such file, not YAML, or an override fits nowhere.
+    """
     path = find(source)
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader)
@@ -38,21 +94,13 @@ def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a scenario is a mapping of sections, as in 'data: {{source: fiction}}'")
-    lines = _lines(node)
     _refuse_doubles(node, path)
+    asked = Asked(values, _lines(node), path)
     for override in overrides:
-        location = _override(values, override)
-        for depth in range(1, len(location)):  # sections that were not in the file
-            lines.setdefault(location[:depth], f"--set {override}")
-        lines[location] = f"--set {override}"
-        if location == ("workers", "kind"):  # it stands for both, and overrides win over the file
-            values["workers"] = {key: value for key, value in values["workers"].items() if key not in ("learn", "stream")}
+        asked.put(*_parsed(override), f"{SET} {override}")
     for holder, key in _sources(values):
         holder[key] = _absolute(holder[key], path.parent)
-    try:
-        return Scenario.model_validate(values)
-    except ValidationError as error:
-        raise InputError("\n".join(_message(path, lines, e) for e in _first_of_each(error.errors()))) from error
+    return asked
 
 
 def _first_of_each(errors: Sequence[Any]) -> list[Any]:
@@ -107,11 +155,19 @@ def _refuse_doubles(node: Any, path: Path) -> None:
             _refuse_doubles(value, path)
 
 
-def _override(values: dict[str, Any], override: str) -> Location:
-    """Set one key in place; returns its location."""
+def _parsed(override: str) -> tuple[str, Any]:
+    """The key and the value of ``KEY=VALUE``."""
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise InputError(f"--set {override}: write key=value, as in --set data.clients=10")
+        raise InputError(f"{SET} {override}: write key=value, as in {SET} data.clients=10")
+    try:
+        return name, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{SET} {override}: the value is not YAML") from error
+
+
+def _put(values: dict[str, Any], name: str, value: Any, by: str) -> Location:
+    """Set one key in place; returns its location."""
     location: list[str | int] = []
     here: Any = values
     parts = name.split(".")
@@ -119,17 +175,14 @@ def _override(values: dict[str, Any], override: str) -> Location:
         key: str | int = int(part) if isinstance(here, list) and part.isdigit() else part
         location.append(key)
         if isinstance(here, list) and (not isinstance(key, int) or key >= len(here)):
-            raise InputError(f"--set {override}: {'.'.join(parts[:depth])} is a list of {len(here)}, from 0")
+            raise InputError(f"{by}: {'.'.join(parts[:depth])} is a list of {len(here)}, from 0")
         if depth == len(parts) - 1:
-            try:
-                here[key] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise InputError(f"--set {override}: the value is not YAML") from error
+            here[key] = value
         elif isinstance(here, dict):
             here = here.setdefault(key, {})
-            here = _opened(here, parts, depth, override)
+            here = _opened(here, parts, depth, by)
         else:
-            here = _opened(here[key], parts, depth, override)
+            here = _opened(here[key], parts, depth, by)
     return tuple(location)
 
 
@@ -155,9 +208,9 @@ def _absolute(value: Any, beside: Path) -> Any:
     return str(found[0].resolve()) if found else value
 
 
-def _opened(value: Any, parts: list[str], depth: int, override: str) -> Any:
+def _opened(value: Any, parts: list[str], depth: int, by: str) -> Any:
     if not isinstance(value, dict | list):
-        raise InputError(f"--set {override}: {'.'.join(parts[: depth + 1])} is {value!r}, which has no keys")
+        raise InputError(f"{by}: {'.'.join(parts[: depth + 1])} is {value!r}, which has no keys")
     return value
 
 
@@ -168,13 +221,28 @@ def _message(path: Path, lines: dict[Location, str], error: Any) -> str:
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, 1)
-        text = f"unknown key{f'; did you mean {close[0]!r}?' if close else ''}"
+        close = _closest(str(location[-1]), known)
+        text = f"unknown key{f'; did you mean {close!r}?' if close else ''}"
         text += f" Known here: {', '.join(known)}" if known else ""
     elif "input" in error and not isinstance(error["input"], dict | list | BaseModel):
         text += f" (found {error['input']!r})"
-    place = where if where.startswith("--set") else f"{path}, {where}"
+    place = where if _is_set(where) else f"{path}, {where}"
     return f"{place}: {'.'.join(map(str, shown))}{': ' if shown else ''}{text}"
+
+
+def _closest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that is most like this one; of equals the one that has the most in one piece at the beginning."""
+
+    def likeness(other: str) -> tuple[float, bool]:
+        matcher = difflib.SequenceMatcher(None, other, word)
+        return matcher.ratio(), matcher.find_longest_match()[:2] == (0, 0)
+
+    return max(difflib.get_close_matches(word, known), key=likeness, default=None)
+
+
+def _is_set(place: str) -> bool:
+    """Whether a key was set by something else than a line of the file."""
+    return not place.startswith("line ")
 
 
 def _in_document(location: Location, lines: dict[Location, str]) -> tuple[Location, str]:
@@ -184,7 +252,7 @@ def _in_document(location: Location, lines: dict[Location, str]) -> tuple[Locati
         tag = location[:1] == ("data",) and index == 1 and part in (*FAMILIES, OUTSIDE)
         if (*shown, part) in lines or (index == len(location) - 1 and isinstance(part, str) and not tag):
             shown = (*shown, part)
-    within = [place for at, place in lines.items() if at[: len(shown)] == shown and place.startswith("--set")]
+    within = [place for at, place in lines.items() if at[: len(shown)] == shown and _is_set(place)]
     nearest = shown
     while nearest not in lines and nearest:
         nearest = nearest[:-1]

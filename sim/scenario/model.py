@@ -1,7 +1,7 @@
 """A scenario: what a user asks for, checked whole before any work starts."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -97,6 +97,11 @@ class Scenario(Strict):
         "retained, forgotten and test examples and a membership attack, beside a model that is trained again",
     )
     report: ReportSpec = Field(default_factory=ReportSpec)
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
+        {},
+        description="a study: by key of the scenario, as tuning.steps, the values that it takes, each with each; the key "
+        "clients is how many join",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
@@ -137,8 +142,9 @@ class Scenario(Strict):
         )
 
     def digest(self) -> str:
-        """Digest of everything that decides results, but for where files lie; workers and report decide nothing."""
-        values = self.model_dump(mode="json", exclude={"workers", "report"})
+        """Digest of everything that decides results, but for where files lie; workers and report decide nothing, and
+        a sweep is of many runs."""
+        values = self.model_dump(mode="json", exclude={"workers", "report", "sweep"})
         places = [(values["data"], "source"), (values["model"], "base"), (values["stream"]["arrivals"], "source")]
         for holder, key in places + [(one, "source") for one in values["data"].get("sets", ())]:
             if key in holder and Path(holder[key]).is_absolute():

@@ -44,14 +44,7 @@ def with_strategies(scenario: Scenario, names: Sequence[str], labelled: bool = F
     Raises:
         InputError: a name is neither, or is there twice.
     """
-    own = {spec.label: spec for spec in scenario.strategies}
-    known = list(dict.fromkeys([*own, *REGISTRY]))
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
-            raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
-    chosen = [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
+    chosen = chosen_strategies(scenario, names)
     floors = (*ENDS, PRIOR) if labelled else ENDS
     missing = [StrategySpec.model_validate(end) for end in floors if end not in {spec.strategy for spec in chosen}]
     if "gap" in scenario.audit and RETRAINED not in {spec.strategy for spec in chosen}:
@@ -64,6 +57,18 @@ def with_strategies(scenario: Scenario, names: Sequence[str], labelled: bool = F
     except ValidationError as error:
         text = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise InputError(f"--strategies {','.join(names)}: {text}") from error
+
+
+def chosen_strategies(scenario: Scenario, names: Sequence[str]) -> list[StrategySpec]:
+    """Strategies by label of the scenario, with its parameters, or by name; InputError if one is neither."""
+    own = {spec.label: spec for spec in scenario.strategies}
+    known = list(dict.fromkeys([*own, *REGISTRY]))
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+            raise InputError(f"--strategies {name}: neither a label of the scenario nor a strategy{hint}")
+    return [own[name] if name in own else StrategySpec.model_validate(name) for name in names]
 
 
 def recovered(value: float | None, zero_shot: float | None, local: float | None) -> float | None:

@@ -1,0 +1,109 @@
+"""The results of a study: a row for each point and strategy (``results.parquet``), and what it is about (``study.json``)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clients.errors import InputError
+from clients.exact.files import write_whole
+from sim.life.saved import SUMMARY
+from sim.life.system import read_json, write_json
+from sim.scenario.model import Scenario
+from sim.study.sweep import Point, shown
+
+POINTS, RESULTS, STUDY = "points", "results.parquet", "study.json"
+SCALAR = str | int | float | bool | None
+
+Row = dict[str, Any]
+
+
+def rows_of(folder: Path, points: Sequence[Point]) -> list[Row]:
+    """The rows of all points that are done, in the order of the sweep's values."""
+    found = []
+    for point in points:
+        path = folder / POINTS / point.name / SUMMARY
+        if path.is_file():
+            found += of_point(point, read_json(path))
+    return found
+
+
+def of_point(point: Point, summary: Mapping[str, Any]) -> list[Row]:
+    """A row per strategy of one point: its place in the study, then what its summary says, as ``accuracy.held_in_after``."""
+    place = {"point": point.name, "seed": point.seed, **{key: shown(value) for key, value in point.axes.items()}}
+    about = {"members": summary["clients"], "requests": summary["requests"]}
+    gaps = summary.get("unlearning", {})
+    return [
+        place | {"label": label} | about | flat(result) | flat({"unlearning": gaps[label]} if label in gaps else {})
+        for label, result in summary["strategies"].items()
+    ]
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Row:
+    """Whatever is scalar, by the names that lead to it, with dots between them."""
+    found: Row = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{key}.")
+        elif isinstance(value, SCALAR):
+            found[before + key] = value
+    return found
+
+
+def write(folder: Path, scenario: Scenario, points: Sequence[Point], verdicts: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write both files anew."""
+    rows = rows_of(folder, points)
+    write_whole(folder / RESULTS, as_parquet(rows))
+    write_json(folder / STUDY, about(folder, scenario, points, rows, verdicts))
+
+
+def about(
+    folder: Path,
+    scenario: Scenario,
+    points: Sequence[Point],
+    rows: Sequence[Row],
+    verdicts: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The content of ``study.json``."""
+    summaries = [path for point in points if (path := folder / POINTS / point.name / SUMMARY).is_file()]
+    told = [read_json(path) for path in summaries]
+    return {
+        "name": scenario.name,
+        "metric": told[0]["metric"] if told else None,
+        "axes": {key: [shown(value) for value in values] for key, values in scenario.sweep.items()},
+        "seeds": list(scenario.seeds),
+        "strategies": list(dict.fromkeys(row["label"] for row in rows)),
+        "points": {"done": len(told), "asked": len(points)},
+        "seconds": round(sum(each["seconds"] for each in told), 1),
+        "verdicts": [dict(each) for each in verdicts],
+    }
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes:
+    """Rows as a parquet file; a column that holds whole numbers and others holds floats."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = pa.table({key: _column([row.get(key) for row in rows]) for key in columns})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and kinds != {int}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if len(kinds) > 1:  # an axis of numbers and words
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return pa.array(values)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of ``results.parquet``; InputError if it is missing or damaged."""
+    try:
+        rows: list[Row] = pq.read_table(folder / RESULTS).to_pylist()
+        return rows
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{folder / RESULTS}: cannot be read ({error})") from error
