@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from clients.strict import Strict
 
 WORDS = ("first", "last", "mean")
-PHASES = ("learn", "forget")
+PHASES = ("learn", "forget", "join")
 SPLITS = ("held_in", "held_out", "forgotten", "unseen", "other_half")
 METRICS = (
     *(f"accuracy.{of}_{when}" for of in SPLITS for when in ("before", "after")),

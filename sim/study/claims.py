@@ -201,11 +201,12 @@ def _place(claim: Claim, axes: Mapping[str, Sequence[Any]], point: Point) -> str
 
 def _curve(table: Table, axis: str, means: Sequence[float]) -> str:
     keys = [_shown(value) for value in table.axes[axis]]
-    return " → ".join(f"{_number(mean)}" for mean in means) + f" (at {axis} {', '.join(keys)})"
+    return " → ".join(f"{_number(mean)}" for mean in means) + f" (at {axis.rpartition('.')[2]} {', '.join(keys)})"
 
 
 def _value(key: str, value: Any) -> str:
-    return f"mean over {key}" if value == MEAN else f"{key} {_shown(value)}"
+    name = key.rpartition(".")[2]
+    return f"mean over {name}" if value == MEAN else f"{name} {_shown(value)}"
 
 
 def _shown(value: Any) -> str:

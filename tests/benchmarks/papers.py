@@ -1,8 +1,8 @@
 """The papers' tables and figures: play every scenario of scenarios/papers, and say which of their claims hold.
 
     python -m tests.benchmarks.papers OUT [--only NAME ...]     # plays what is not there yet; goes on with what was stopped
-    python -m tests.benchmarks.papers OUT --check               # nothing is played: which verdicts differ from docs/reproductions.json
-    python -m tests.benchmarks.papers OUT --write               # nothing is played: docs/reproductions.json and the page's tables
+    python -m tests.benchmarks.papers OUT --check               # plays nothing: who differs from docs/reproductions.json
+    python -m tests.benchmarks.papers OUT --write               # plays nothing: writes docs/reproductions.json and tables
 
 OUT/verdicts.json has the verdicts of all that is done. The page is docs/reproductions.md: a table stands between
 ``<!-- NAME -->`` and ``<!-- end -->``; the words around it are written by hand.
@@ -65,10 +65,12 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation."""
     axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
     told = list(dict.fromkeys(tuple(str(row[key]) for key in axes) for row in rows))
-    metrics = {ACCURACY: "members"} | {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
+    more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
+    metrics = {ACCURACY: "members"} | more
     points = [(point, metric) for point in told for metric in metrics]
-    heads = [", ".join([*map(shown, point), *([metrics[metric]] if len(metrics) > 1 else [])]) or "members" for point, metric in points]
-    lines = [f"| {' × '.join(axes) or 'strategy'} | {' | '.join(heads)} |", "|---" * (len(points) + 1) + "|"]
+    heads = [", ".join([*map(shown, point), *([metrics[metric]] if more or not point else [])]) for point, metric in points]
+    keys = " × ".join(key.rpartition(".")[2] for key in axes)
+    lines = [f"| {keys or 'strategy'} | {' | '.join(heads)} |", "|---" * (len(points) + 1) + "|"]
     for label in study["strategies"]:
         cells = []
         for point, metric in points:
@@ -127,7 +129,7 @@ def main() -> None:
     if asked.write:
         VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
         PAGE.write_text(with_tables(PAGE.read_text(), {name: table(*read(asked.out / name)) for name in now}))
-    elif differences := list(flipped(json.loads(VERDICTS.read_text()), now)):
+    if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
         print("\n".join(differences))
         sys.exit(1)
 
@@ -146,7 +148,11 @@ def play_all(out: Path, wanted: Sequence[str]) -> None:
 
 def play(name: str, folder: Path) -> None:
     """Play one study, or go on with it."""
-    raise NotImplementedError
+    from sim.scenario.file import load
+    from sim.study import study
+
+    asked = study.open_study(folder) if study.is_study(folder) else study.new_study(load(f"papers/{name}"), folder)
+    study.play(asked)
 
 
 if __name__ == "__main__":

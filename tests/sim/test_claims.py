@@ -124,7 +124,7 @@ def test_a_claim_along_one_axis_holds_at_every_value_of_the_others() -> None:
     assert verdict(claim(**rising), axes, made)["holds"] is False
     found = verdict(claim(**rising, where={"tuning.steps": 5}), axes, made)
     assert found["holds"] is True
-    assert found["why"] == "tuning.steps 5: a 0.500 → 0.600 (at clients 2, 50)"
+    assert found["why"] == "steps 5: a 0.500 → 0.600 (at clients 2, 50)"
 
 
 def test_a_mean_over_an_axis() -> None:
