@@ -30,8 +30,8 @@ METRICS = (
     "client_tunings", "client_tunings_forget", "bytes_up", "bytes_down", "storage_before", "storage_bytes",
     *(f"unlearning.{measure}" for measure in ("retained", "forgotten", "test", "mia", "auc", "gap")),
 )  # fmt: skip
-"""What a claim may be of: columns of a study's results. What a strategy has chosen (``chosen.lambda``) may be too."""
-CHOSEN = "chosen."
+"""What a claim may be of: columns of a study's results. Numbers that a strategy has chosen or tells may be too."""
+OWN = ("chosen.", "told.")
 ACCURACY = "accuracy.held_in_after"
 Where = dict[str, Any]
 
@@ -157,7 +157,7 @@ def check(
     for number, claim in enumerate(claims):
         place = f"claims.{number} ({claim.says})"
         _among(f"{place}: strategy", claim.rule.labels, labels)
-        _among(f"{place}: metric", [metric for metric in claim.metrics if not metric.startswith(CHOSEN)], METRICS)
+        _among(f"{place}: metric", [metric for metric in claim.metrics if not metric.startswith(OWN)], METRICS)
         if "gap" not in measured and any(metric.startswith("unlearning.") for metric in claim.metrics):
             raise ValueError(f"{place}: metric {claim.metric}: it is measured where audit has gap")
         _among(f"{place}: axis", [*claim.where, *([claim.along] if claim.along else [])], list(axes))

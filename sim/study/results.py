@@ -33,7 +33,7 @@ def rows_of(folder: Path, points: Sequence[Point]) -> list[Row]:
 
 def of_point(point: Point, summary: Mapping[str, Any]) -> list[Row]:
     """A row per strategy of one point: its place in the study, then what its summary says, as ``accuracy.held_in_after``,
-    and what it has chosen, as ``chosen.lambda``."""
+    and the numbers that it has chosen and tells, as ``chosen.lambda`` and ``told.merge_seconds``."""
     place = {"point": point.name, "seed": point.seed, **{key: shown(value) for key, value in point.axes.items()}}
     about = {"members": summary["clients"], "requests": summary["requests"]}
     gaps = summary.get("unlearning", {})
@@ -42,7 +42,7 @@ def of_point(point: Point, summary: Mapping[str, Any]) -> list[Row]:
         | {"label": label}
         | about
         | flat(result)
-        | {f"chosen.{key}": value for key, value in result["chosen"][0].items() if isinstance(value, SCALAR)}
+        | {f"{of}.{key}": value for of in ("chosen", "told") for key, value in result[of][0].items()}
         | flat({"unlearning": gaps[label]} if label in gaps else {})
         for label, result in summary["strategies"].items()
     ]

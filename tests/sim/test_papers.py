@@ -13,6 +13,7 @@ from sim.scenario.file import load, load_scenario
 from sim.study.claims import points
 from sim.study.results import of_point
 from sim.study.sweep import Point, points_of
+from tests.benchmarks.papers import flipped, numbers, with_tables
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 NAMES = sorted(path.stem for path in PAPERS.glob("*.yaml"))
@@ -82,3 +83,37 @@ def test_the_metrics_of_claims_are_columns_of_results(finished: Path) -> None:
     unclaimed = {key for key in row if key.startswith(costs)} - set(METRICS)
     assert not unclaimed
     assert "chosen.alpha" in row
+
+
+def test_a_flipped_verdict_is_told() -> None:
+    before = {"one": [{"claim": "so", "holds": True, "why": "1"}, {"claim": "else", "holds": False, "why": "2"}]}
+    assert list(flipped(before, before)) == []
+    now = {"one": [{"claim": "so", "holds": None, "why": "3"}, {"claim": "new", "holds": True, "why": "4"}]}
+    assert list(flipped(before, now)) == [
+        "one: so holds → not measured: 3",
+        "one: else is gone",
+        "one: new is new",
+    ]
+
+
+def test_tables_take_their_places_on_the_page() -> None:
+    page = "words\n<!-- one -->\nold\n<!-- end -->\nmore\n<!-- two -->\n<!-- end -->\n"
+    made = with_tables(page, {"one": "| a |", "two": "| b |"})
+    assert made == "words\n<!-- one -->\n| a |\n<!-- end -->\nmore\n<!-- two -->\n| b |\n<!-- end -->\n"
+    assert with_tables(made, {"one": "| a |"}) == made
+    with pytest.raises(SystemExit, match="no place <!-- three -->"):
+        with_tables(page, {"three": ""})
+
+
+def test_numbers_are_means_over_seeds_with_their_spread() -> None:
+    study = {"axes": {"clients": [2, 50], "steps": [20]}, "strategies": ["a", "b"]}
+    rows = [
+        {"label": label, "seed": seed, "clients": clients, "steps": 20, "accuracy.held_in_after": value}
+        for label, clients, seed, value in [("a", 2, 1, 0.5), ("a", 2, 2, 0.7), ("a", 50, 1, 0.25), ("b", 2, 1, None)]
+    ]
+    assert numbers(study, rows).splitlines() == [
+        "| clients | 2 | 50 |",
+        "|---|---|---|",
+        "| `a` | 0.600 ± 0.141 | 0.250 |",
+        "| `b` | – | – |",
+    ]
