@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-deployment lint bench study papers clean
+.PHONY: demo test test-slow test-deployment lint bench bench-scale study papers clean
 
 demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
@@ -32,6 +32,10 @@ bench: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_merging
 	$(BIN)/python -m tests.benchmarks.bench_compare
 	$(BIN)/python -m tests.benchmarks.bench_simulate
+
+# Hours: a scaling study of 2 to 500 clients beside its largest point alone. CLIENTS=2,5,10,25,50,100 takes a quarter of an hour.
+bench-scale: .venv/.installed-dev
+	$(BIN)/python -m tests.benchmarks.bench_scale $(if $(CLIENTS),--clients $(CLIENTS))
 
 # Hours: every setting of docs/what_merging_adds.md and the table of docs/strategies.md. DATA is a folder of real data, if any.
 study: .venv/.installed-dev

@@ -152,9 +152,13 @@ def compare(
 @app.command()
 def plan(scenario: ScenarioFile, overrides: Sets = [], size: Size = None, out: Out = None) -> None:  # noqa: B006
     """Price a scenario before it runs: steps, operations, bytes, time. Exit code 1 if there is no room for it."""
-    from sim.scenario.file import load_scenario
+    from sim.scenario.file import load
 
-    asked = load_scenario(scenario, overrides, size)
+    whole = load(scenario, overrides, size)
+    asked = whole.scenario()
+    if asked.sweep:
+        _price_study(whole, out)
+        return
     from sim.life.saved import new_folder
     from sim.plan.needs import refuse
     from sim.plan.plan import plan as price
@@ -325,6 +329,23 @@ def _play_study(asked: "Asked", out: Path | None) -> None:
     with _resumable(study.folder):
         play(study)
     _tell_study(study.folder)
+
+
+def _price_study(asked: "Asked", out: Path | None) -> None:
+    """Price a scenario with a sweep. Exit code 1 if there is no room for it."""
+    from sim.life.saved import new_folder
+    from sim.plan.needs import refuse
+    from sim.study.price import prices_of, table, totals
+    from sim.study.study import at_once
+    from sim.study.sweep import points_of
+    from sim.terminal import console
+
+    scenario, points = asked.scenario(), points_of(asked)
+    prices, need = prices_of(points, new_folder(scenario, out))
+    console.print(table(scenario.name, prices))
+    for line in totals(prices, at_once(scenario.workers, len(points))):
+        console.print(line, highlight=False, markup=False)
+    refuse(need)
 
 
 def _tell_study(folder: Path) -> None:

@@ -30,8 +30,10 @@ from sim.life.ledger import Ledger
 from sim.life.life import first_population
 from sim.life.release import carry_out
 from sim.run import resume, run_scenario
+from sim.scenario.file import Asked
 from sim.scenario.workers import Kind, WorkersSpec
 from sim.stream.requests import FORGET, JOIN, draw
+from sim.study.study import new_study, play
 from sim.workers.workers import InlineWorkers, Workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +146,7 @@ def lively(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 @pytest.fixture(scope="module")
 def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory, lively: tuple[Path, set[str]]) -> list[Path]:
     """A run of every strategy and requests to it, one with failures of both kinds and somebody offline, one of two seeds
-    with the gap to retraining, the lively one, and one of heads in closed form."""
+    with the gap to retraining, the lively one, one of heads in closed form, and the smaller point of a study."""
     folder = tmp_path_factory.mktemp("documented")
     digits = {
         "data": {"family": "images", "sets": ["digits"], "clients": 6, "maximum": 12, "validation": 4, "public_clients": 2},
@@ -171,7 +173,16 @@ def runs(cache: Path, tmp_path_factory: pytest.TempPathFactory, lively: tuple[Pa
         run_scenario(
             tiny(data=TWEETS, strategies=["label_prior", "ridge"], stream={"requests": 1}, audit=[]), folder / "heads"
         ),
+        smaller_point(folder / "study"),
     ]
+
+
+def smaller_point(folder: Path) -> Path:
+    """A run that shares parts with a larger one."""
+    few = {"strategies": ["zero_shot", "average"], "stream": {"requests": 0}, "audit": [], "seeds": [7]}
+    study = new_study(Asked(TINY | few | {"sweep": {"clients": [1, 2]}}, {}, Path("study.yaml")), folder)
+    play(study)
+    return folder / "points" / study.points[-1].name
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import importlib.resources
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,11 +246,11 @@ def _message(path: Path, lines: dict[Location, str], error: Any) -> str:
 
 
 def _closest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that is most like this one; of equals the one that has the most in one piece at the beginning."""
+    """The known word that is most like this one; of equals the one that begins like it for longest."""
 
-    def likeness(other: str) -> tuple[float, bool]:
-        matcher = difflib.SequenceMatcher(None, other, word)
-        return matcher.ratio(), matcher.find_longest_match()[:2] == (0, 0)
+    def likeness(other: str) -> tuple[float, int]:
+        alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(other, word, strict=False))
+        return difflib.SequenceMatcher(None, other, word).ratio(), len(list(alike))
 
     return max(difflib.get_close_matches(word, known), key=likeness, default=None)
 

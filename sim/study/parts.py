@@ -82,7 +82,7 @@ class Parts:
         """Write a part, beside what is here of it already; the caller holds its lock."""
         old = self._all(key)
         content = save({**old, **part.arrays}, {"facts": json.dumps(part.facts)})
-        if len(content) > self.most * (1 - LEFT):
+        if len(content) > self.most * LEFT:
             return
         self._bytes += len(content)
         if self._bytes > self.most:

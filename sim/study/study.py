@@ -128,14 +128,19 @@ def processes(study: Study) -> int:
     one process alone, with the scenario's own workers.
     """
     spec = study.scenario.workers
-    if spec.learn == spec.stream == "inline" or spec.address is not None or spec.gpus:
-        return 0
     left = [point for point in study.points if not _is_done(study, point)]
-    if len(left) < 2 or spec.count < 2:
+    wanted = at_once(spec, len(left))
+    if wanted < 2:
         return 0
     alone = left[0].scenario.model_copy(update={"workers": spec.model_copy(update={"learn": "inline", "stream": "inline"})})
     needed, free = room_for(alone, study.folder).memory
-    return max(0, min(spec.count, len(left), free // max(1, needed)) - 1)
+    return max(0, min(wanted, free // max(1, needed)) - 1)
+
+
+def at_once(spec: WorkersSpec, points: int) -> int:
+    """How many of so many points are played at once, where memory reaches."""
+    alone = spec.learn == spec.stream == "inline" or spec.address is not None or spec.gpus
+    return 1 if alone else min(spec.count, points)
 
 
 @contextmanager

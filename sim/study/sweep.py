@@ -104,7 +104,7 @@ def _check(axes: Mapping[str, tuple[Any, ...]]) -> None:
             raise InputError(f"sweep: {key}: {shown(twice[0])} is there twice")
     for value in axes.get(CLIENTS, ()):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"sweep: {CLIENTS} = {shown(value)}: how many clients join, a whole number from 1")
+            raise InputError(f"sweep: {CLIENTS} = {value}: how many clients join, a whole number from 1")
 
 
 def _plain(value: Any) -> Any:

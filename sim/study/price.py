@@ -1,0 +1,137 @@
+"""What a study takes on this machine: each point by itself, and what is left of it where clients are tuned once for all.
+
+Speeds are measured once for all points that differ in their streams alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from clients import outside
+from clients.exact import digest
+from clients.work.site import open_site
+from sim.life.system import Rule, check_data, check_model
+from sim.plan import needs, work
+from sim.plan.needs import Need
+from sim.plan.plan import clock, seconds
+from sim.plan.rehearsal import Rehearsal, rehearsals_of
+from sim.plan.sizes import Members, Sizes, sizes_of
+from sim.plan.speeds import Speeds, calibrate
+from sim.study.sweep import Point, shown
+from sim.terminal import phase
+from strategies.work import Work
+
+Seen = dict[tuple[str, Rule, str], set[str]]
+"""Who has been tuned: by what decides a vector beside the client, by rule, and by phase."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one point takes.
+
+    Attributes:
+        clients: how many join.
+        tunings: all, as it is charged, and those that are really done in the study.
+        alone, here: seconds of work of one worker, if it were a run of its own, and in the study.
+    """
+
+    point: Point
+    clients: int
+    tunings: tuple[int, int]
+    alone: float
+    here: float
+
+
+def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
+    """The price of each point, in the order in which they are played, and what the whole study needs of the machine.
+
+    Raises:
+        InputError: data or base model do not fit.
+        WorkError: a client cannot be tuned or scored.
+    """
+    measured: dict[str, tuple[Sizes, Speeds]] = {}
+    seen: Seen = {}
+    found, wanted = [], []
+    for point in points:
+        scenario, seed = point.scenario, point.seed
+        check_data(scenario, seed)
+        with phase("opening the base model (pretrained at first use)"):
+            site = open_site(scenario.settings(seed))
+        check_model(scenario, site)
+        about = digest.of_json(scenario.model_dump(mode="json", exclude={"stream", "seeds", "report", "workers", "audit"}))
+        sizes = sizes_of(site, scenario)
+        if about not in measured:
+            with phase(f"measuring a few steps of {point.name}"):
+                measured[about] = calibrate(scenario, site, sizes)
+        known, speeds = measured[about]
+        rehearsal = rehearsals_of(scenario, replace(known, clients=sizes.clients))[0]
+        found.append(_price(point, rehearsal, speeds, seen, digest.of_json([about, seed])))
+        wanted.append(needs.need_of([rehearsal], out, speeds.peak))
+    return found, _together(wanted)
+
+
+def _price(point: Point, rehearsal: Rehearsal, speeds: Speeds, seen: Seen, about: str) -> Price:
+    everybody, spec = rehearsal.sizes.clients, rehearsal.scenario.tuning
+    done, rules = work.of_run(rehearsal, everybody)
+    spared = spared_tunings(rehearsal, everybody, rules, seen, about)
+    alone = seconds(done, rules, spec, speeds)
+    here = alone - seconds(Work(), spared, spec, speeds)
+    tunings = sum(rules.values())
+    return Price(point, len(everybody), (tunings, tunings - sum(spared.values())), alone, here)
+
+
+def spared_tunings(
+    rehearsal: Rehearsal, everybody: Members, rules: Iterable[Rule], seen: Seen, about: str
+) -> dict[Rule, int]:
+    """Tunings, by rule, of clients whom an earlier point has tuned in the same phase; who is tuned now is noted."""
+    stayed = work.remaining(work.releases_of(rehearsal.scenario, everybody, rehearsal.seed), everybody)
+    phases = {"learning": everybody} | ({"audit": stayed} if "bitwise" in rehearsal.scenario.audit else {})
+    spared: dict[Rule, int] = {}
+    for rule in rules:
+        if rule is None or outside.is_outside(rule):
+            continue
+        for name, clients in phases.items():
+            there = seen.setdefault((about, rule, name), set())
+            spared[rule] = spared.get(rule, 0) + len(there.intersection(clients))
+            there.update(clients)
+    return spared
+
+
+def _together(each: Sequence[Need]) -> Need:
+    """All runs lie on the disk at the end; one is in memory at a time."""
+    folder = next(iter(each[0].disk))
+    disk = {folder: (sum(need.disk[folder][0] for need in each), each[0].disk[folder][1])}
+    largest = max(each, key=lambda need: need.memory[0])
+    most = max(each, key=lambda need: need.most_disk[1])
+    return Need(disk, largest.memory, most.most_disk, largest.most_memory)
+
+
+def table(name: str, prices: Sequence[Price]) -> Table:
+    """A row per point."""
+    title = f"{name}: {len(prices)} points, those of most clients first"
+    made = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    axes = list(prices[0].point.axes)
+    for heading in (*axes, "seed", "clients\nwho join", "clients tuned\nalone / here", "time alone", "time here"):
+        made.add_column(Text(heading), justify="right", overflow="fold")
+    for price in prices:
+        values = [str(shown(price.point.axes[axis])) for axis in axes]
+        tuned = f"{price.tunings[0]:,} / {price.tunings[1]:,}"
+        cells = [*values, str(price.point.seed), f"{price.clients:,}", tuned, clock(price.alone), clock(price.here)]
+        made.add_row(*map(Text, cells))
+    return made
+
+
+def totals(prices: Sequence[Price], at_once: int) -> list[str]:
+    """What the whole study takes, and how that is counted."""
+    here, alone = sum(price.here for price in prices), sum(price.alone for price in prices)
+    most, longest = max(price.alone for price in prices), max(price.here for price in prices)
+    return [
+        f"The study, each client tuned once for all points: {sum(p.tunings[1] for p in prices):,} clients tuned, "
+        f"{clock(max(here / at_once, longest))}; its points one after another {clock(alone)}, the largest {clock(most)}.",
+        "Every point is played by one process and charged its full price. "
+        f"Counted: client work of {at_once} process{'es' if at_once > 1 else ''} at a time.",
+    ]
