@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-kills test-deployment test-tracking lint bench bench-scale study clean
+.PHONY: demo test test-slow test-kills test-deployment test-tracking lint bench bench-scale study papers clean
 
 demo: .venv/.installed
 	$(BIN)/unmerge run scenarios/quickstart.yaml
@@ -45,6 +45,11 @@ bench-scale: .venv/.installed-dev
 study: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.study runs/study $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m tests.benchmarks.study_tables runs/study
+
+# The papers' tables and figures, about an hour on one core: docs/reproductions.md. It goes on where it was stopped.
+papers: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.papers runs/papers
+	$(BIN)/python -m tests.benchmarks.papers runs/papers --check
 
 clean:
 	rm -rf .venv .venv-tracking build dist *.egg-info

@@ -54,6 +54,7 @@ Moved = Annotated[
         help="Where things lie now, or who works, as in --set data.source=FILE or workers.kind=inline.",
     ),
 ]
+Size = Annotated[str | None, typer.Option(metavar="NAME", help="One of the scenario's sizes, as paper; --set wins over it.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
 
 
@@ -87,11 +88,12 @@ def run(
         str | None, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
     ] = None,
     overrides: Sets = [],  # noqa: B006
+    size: Size = None,
     out: Out = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
 ) -> None:
     """Play a scenario: learn, merge, localize, serve, forget, audit, report. Or go on with a run that was stopped."""
-    if (resume is None) == (scenario is None) or (resume is not None and out is not None):
+    if (resume is None) == (scenario is None) or (resume is not None and (out or size) is not None):
         raise InputError("run: give a scenario, or --resume RUN alone")
     if resume is not None:
         _resume(resume, overrides)
@@ -99,7 +101,7 @@ def run(
     assert scenario is not None
     from sim.scenario.file import load
 
-    whole = load(scenario, overrides)
+    whole = load(scenario, overrides, size)
     asked = whole.scenario()  # mistakes are told before the rest is imported
     if asked.sweep:
         _play_study(whole, out)
@@ -118,13 +120,14 @@ def scale(
         str | None, typer.Option(help="Names or labels, as in average,sift_masks; instead of the scenario's.")
     ] = None,
     overrides: Sets = [],  # noqa: B006
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME.")] = None,
 ) -> None:
     """Play a scenario with more and more clients, nothing tuned twice; every point is charged its full price."""
     from sim.scenario.file import load
     from sim.study.scale import scaled
 
-    _play_study(scaled(load(scenario, overrides), clients, seeds, strategies), out)
+    _play_study(scaled(load(scenario, overrides, size), clients, seeds, strategies), out)
 
 
 @command
@@ -153,11 +156,11 @@ def compare(
 
 
 @command
-def plan(scenario: ScenarioFile, overrides: Sets = [], out: Out = None) -> None:  # noqa: B006
+def plan(scenario: ScenarioFile, overrides: Sets = [], size: Size = None, out: Out = None) -> None:  # noqa: B006
     """Price a scenario before it runs: steps, operations, bytes, time. Exit code 1 if there is no room for it."""
     from sim.scenario.file import load
 
-    whole = load(scenario, overrides)
+    whole = load(scenario, overrides, size)
     asked = whole.scenario()
     if asked.sweep:
         _price_study(whole, out)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ PROGRESS, POPULATION, ROWS = "progress.json", "population.json", "metrics.parque
 
 Record = dict[str, Any]
 PHASES = ("learn", "forget", "join")
-BEFORE: Record = {"failed": {}, "refused": 0, "clock": {}, "released": [], "asked": None}
+BEFORE: Record = {"failed": {}, "refused": 0, "clock": {}, "released": [], "asked": None, "told": {}}
 """What is not in the records of older runs."""
 
 
@@ -76,6 +76,7 @@ def new(system: System, told: Sequence[str], asked: Sequence[Request] = ()) -> R
         "state_digest": {},
         "storage_bytes": {},
         "chosen": {},
+        "told": {},
         "rebuilt_digest": dict.fromkeys(system.strategies),
     }
 
@@ -86,12 +87,14 @@ def facts(cost: Cost) -> dict[str, Any]:
 
 
 def state(system: System) -> Record:
-    """What a record says of the state as it stands: digests, bytes, and the numbers that strategies have chosen."""
-    chosen = {
-        label: {key: value for key, value in strategy.chosen.items() if isinstance(value, int | float)}
-        for label, strategy in system.strategies.items()
-    }
-    return {"state_digest": system.digests(), "storage_bytes": system.storage(), "chosen": chosen}
+    """What a record says of the state as it stands: digests, bytes, and the numbers that strategies have chosen and tell."""
+    chosen = {label: _numbers(strategy.chosen) for label, strategy in system.strategies.items()}
+    told = {label: _numbers(strategy.told) for label, strategy in system.strategies.items()}
+    return {"state_digest": system.digests(), "storage_bytes": system.storage(), "chosen": chosen, "told": told}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}
 
 
 def read(store: Store, name: str) -> Any:

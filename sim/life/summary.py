@@ -117,6 +117,7 @@ def _strategy(system: System, label: str, records: list[Record], accuracy: list[
         "storage_before": _whole_mean(record["curve"][0]["strategies"][label]["storage_bytes"] for record in records),
         "storage_bytes": _whole_mean(record["storage_bytes"][label] for record in records),
         "chosen": [record["chosen"][label] for record in records],
+        "told": [record["told"].get(label, {}) for record in records],
         "state_digest": _one_digest(states),
         "rebuilt_digest": None if None in rebuilt else _one_digest(rebuilt),
         "bitwise_equal": None if None in rebuilt else states == rebuilt,

@@ -17,8 +17,8 @@ from clients.errors import InputError
 from clients.settings import EMBEDDED_BASES
 from sim.scenario.model import Scenario
 
-STUDIES = "studies"
-"""Folder of the scenarios of docs/streams.md, beside the others."""
+FOLDERS = ("studies", "papers")
+"""Folders of scenarios beside the others: of docs/streams.md, and of docs/reproductions.md."""
 SET = "--set"
 Location = tuple[str | int, ...]
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -69,23 +69,24 @@ class Asked:
         return Asked(copy.deepcopy(self.values), dict(self.lines), self.path)
 
 
-def load_scenario(source: str, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(source: str, overrides: Sequence[str] = (), size: str | None = None) -> Scenario:
     """The scenario of a file, or of a packaged one by name (``quickstart``).
 
     Args:
         overrides: ``key.path=value`` each, the value as YAML; they win over the file.
+        size: one of its ``sizes``, whose keys win over the file, and overrides over them.
 
     Raises:
         InputError: no such file, not YAML, or not a scenario; the message has one line per mistake.
     """
-    return load(source, overrides).scenario()
+    return load(source, overrides, size).scenario()
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Asked:
+def load(source: str, overrides: Sequence[str] = (), size: str | None = None) -> Asked:
     """The same, not checked yet.
 
     Raises:
-        InputError: no such file, not YAML, or an override fits nowhere.
+        InputError: no such file, not YAML, no such size, or an override fits nowhere.
     """
     path = find(source)
     try:
@@ -97,11 +98,24 @@ def load(source: str, overrides: Sequence[str] = ()) -> Asked:
         raise InputError(f"{path}: a scenario is a mapping of sections, as in 'data: {{source: fiction}}'")
     _refuse_doubles(node, path)
     asked = Asked(values, _lines(node), path)
+    for key, value in _of_size(values, size, path).items():
+        asked.put(key, copy.deepcopy(value), f"--size {size}: {key}")
     for override in overrides:
         asked.put(*_parsed(override), f"{SET} {override}")
     for holder, key in _sources(values):
         holder[key] = _absolute(holder[key], path.parent)
     return asked
+
+
+def _of_size(values: dict[str, Any], size: str | None, path: Path) -> dict[str, Any]:
+    """The keys of a size; none where none is asked for."""
+    sizes = values.get("sizes") or {}
+    if size is None:
+        return {}
+    if not isinstance(sizes, dict) or not isinstance(sizes.get(size), dict):
+        known = f"its sizes are {', '.join(map(str, sizes))}" if sizes else "it has no sizes"
+        raise InputError(f"--size {size}: {path} has none of that name; {known}")
+    return dict(sizes[size])
 
 
 def _first_of_each(errors: Sequence[Any]) -> list[Any]:
@@ -123,7 +137,7 @@ def find(source: str) -> Path:
     shipped = Path(str(importlib.resources.files("scenarios")))
     name = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
     folders = {Path(): shipped, Path("scenarios"): shipped}
-    folders |= {place / STUDIES: shipped / STUDIES for place in folders}
+    folders |= {place / each: shipped / each for place in folders for each in FOLDERS}
     if path.parent in folders and (folders[path.parent] / name).is_file():
         return folders[path.parent] / name
     known = ", ".join(sorted(p.relative_to(shipped).with_suffix("").as_posix() for p in shipped.rglob("*.yaml")))

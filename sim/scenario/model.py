@@ -18,6 +18,7 @@ from clients.data.specs import FAMILIES, DataSpec, FictionData
 from clients.exact import digest
 from clients.settings import ModelSpec, Seed, Settings, TuningSpec
 from clients.strict import Strict
+from sim.scenario.claims import Claim, check
 from sim.scenario.stream import StreamSpec, resolved
 from sim.scenario.workers import WorkersSpec
 from strategies.registry import DEFAULT, REGISTRY, RETRAINED, strategy_of
@@ -113,6 +114,10 @@ class Scenario(Strict):
         description="a study: by key of the scenario, as tuning.steps, the values that it takes, each with each; the key "
         "clients is how many join",
     )
+    claims: tuple[Claim, ...] = Field((), description="what the study is to show; its verdicts stand in study.json")
+    sizes: dict[str, dict[str, Any]] = Field(
+        {}, description="by name, as paper, keys and their values for another size: unmerge run --size paper"
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
@@ -133,6 +138,7 @@ class Scenario(Strict):
         if "gap" in self.audit and not (getattr(self.data, "test", 0) or getattr(self.data, "validation", 0)):
             known = ", ".join(name for name, family in FAMILIES.items() if "test" in family.model_fields)
             raise ValueError(f"audit: gap needs test examples: data.test above 0, which these families take: {known}")
+        check(self.claims, self.sweep, labels, self.audit)
         return self
 
     @field_validator("stream")
@@ -156,8 +162,8 @@ class Scenario(Strict):
 
     def digest(self) -> str:
         """Digest of everything that decides results, but for where files lie; workers and report decide nothing, and
-        a sweep is of many runs."""
-        values = self.model_dump(mode="json", exclude={"workers", "report", "sweep"})
+        a sweep, claims and sizes are of many runs."""
+        values = self.model_dump(mode="json", exclude={"workers", "report", "sweep", "claims", "sizes"})
         places = [(values["data"], "source"), (values["model"], "base"), (values["stream"]["arrivals"], "source")]
         for holder, key in places + [(one, "source") for one in values["data"].get("sets", ())]:
             if key in holder and Path(holder[key]).is_absolute():

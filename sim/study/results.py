@@ -12,6 +12,7 @@ from clients.exact.files import write_whole
 from sim.life.saved import SUMMARY
 from sim.life.system import read_json, write_json
 from sim.scenario.model import Scenario
+from sim.study.claims import verdicts
 from sim.study.sweep import Point, shown
 
 POINTS, RESULTS, STUDY = "points", "results.parquet", "study.json"
@@ -31,12 +32,18 @@ def rows_of(folder: Path, points: Sequence[Point]) -> list[Row]:
 
 
 def of_point(point: Point, summary: Mapping[str, Any]) -> list[Row]:
-    """A row per strategy of one point: its place in the study, then what its summary says, as ``accuracy.held_in_after``."""
+    """A row per strategy of one point: its place in the study, then what its summary says, as ``accuracy.held_in_after``,
+    and the numbers that it has chosen and tells, as ``chosen.lambda`` and ``told.merge_seconds``."""
     place = {"point": point.name, "seed": point.seed, **{key: shown(value) for key, value in point.axes.items()}}
     about = {"members": summary["clients"], "requests": summary["requests"]}
     gaps = summary.get("unlearning", {})
     return [
-        place | {"label": label} | about | flat(result) | flat({"unlearning": gaps[label]} if label in gaps else {})
+        place
+        | {"label": label}
+        | about
+        | flat(result)
+        | {f"{of}.{key}": value for of in ("chosen", "told") for key, value in result[of][0].items()}
+        | flat({"unlearning": gaps[label]} if label in gaps else {})
         for label, result in summary["strategies"].items()
     ]
 
@@ -52,20 +59,14 @@ def flat(values: Mapping[str, Any], before: str = "") -> Row:
     return found
 
 
-def write(folder: Path, scenario: Scenario, points: Sequence[Point], verdicts: Sequence[Mapping[str, Any]] = ()) -> None:
+def write(folder: Path, scenario: Scenario, points: Sequence[Point]) -> None:
     """Write both files anew."""
     rows = rows_of(folder, points)
     write_whole(folder / RESULTS, as_parquet(rows))
-    write_json(folder / STUDY, about(folder, scenario, points, rows, verdicts))
+    write_json(folder / STUDY, about(folder, scenario, points, rows))
 
 
-def about(
-    folder: Path,
-    scenario: Scenario,
-    points: Sequence[Point],
-    rows: Sequence[Row],
-    verdicts: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+def about(folder: Path, scenario: Scenario, points: Sequence[Point], rows: Sequence[Row]) -> dict[str, Any]:
     """The content of ``study.json``."""
     summaries = [path for point in points if (path := folder / POINTS / point.name / SUMMARY).is_file()]
     told = [read_json(path) for path in summaries]
@@ -77,7 +78,7 @@ def about(
         "strategies": list(dict.fromkeys(row["label"] for row in rows)),
         "points": {"done": len(told), "asked": len(points)},
         "seconds": round(sum(each["seconds"] for each in told), 1),
-        "verdicts": [dict(each) for each in verdicts],
+        "verdicts": verdicts(scenario.claims, scenario.sweep, rows),
     }
 
 

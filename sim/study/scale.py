@@ -17,6 +17,7 @@ def scaled(asked: Asked, clients: str, seeds: str | None = None, strategies: str
         InputError: one of them is none.
     """
     found = asked.copied()
+    found.values.pop("claims", None)  # of the scenario's own axes and strategies
     found.put(f"sweep.{CLIENTS}", _numbers("--clients", clients), f"--clients {clients}")
     if seeds is not None:
         found.put("seeds", _numbers("--seeds", seeds), f"--seeds {seeds}")

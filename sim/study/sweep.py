@@ -22,8 +22,12 @@ CLIENTS = "clients"
 REFUSED = {
     "seeds": "seeds is a key of the scenario; every point is played for each of them",
     "sweep": "a sweep has no sweep",
+    "claims": "claims are of the whole study",
+    "sizes": "sizes are of the whole study",
     "name": "all points are of one study, which has the name",
 }
+OF_A_STUDY = ("sweep", "claims", "sizes")
+"""Sections that are of the whole, and of none of its points."""
 WITH_CLIENTS = ("data.clients", "stream.join", "stream.population")
 """Keys that the axis of clients sets."""
 LONGEST = 120
@@ -110,7 +114,8 @@ def _plain(value: Any) -> Any:
 
 def _scenario(asked: Asked, whole: Scenario, chosen: Mapping[str, Any], seed: int) -> Scenario:
     own = asked.copied()
-    own.values.pop("sweep", None)
+    for key in OF_A_STUDY:
+        own.values.pop(key, None)
     own.put("seeds", [seed], "seeds")
     if "html" not in (own.values.get("report") or {}):
         own.put("report.html", False, "report")  # of one point; the study has its own

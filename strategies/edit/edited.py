@@ -53,6 +53,7 @@ class Edited(Strategy[E]):
         """
 
     def localize(self, kept: Kept, ask: Ask) -> None:
+        self.told = {}
         members, known = kept.digests(), self.chosen.get("members", {})
         if not members or any(is_new(kept, client, known) for client in members):
             for name in self.vectors():

@@ -11,8 +11,9 @@ n tunings of θ_c on the leavers' training data under varied settings give τ_1 
 
 Then θ_c ← θ_c − λτ, λ of linspace(0, 1, 21): the one with the lowest mean score on the leavers' training data among those
 under which the members (at most 50 are asked, on what is evaluated) keep 95 % of their score; the smallest of equals.
-Approximate. ``chosen`` tells λ and the share of entries that τ keeps. Strict and uniform are folded as vectors arrive: Στ on
-the exact grid, so that the order does not matter, and Σ sign; ties and magmax need all n, in files that are deleted at once.
+Approximate. ``chosen`` tells λ and the share of entries that τ keeps, ``told`` the seconds of merging without the tunings.
+Strict and uniform are folded as vectors arrive: Στ on the exact grid, so that the order does not matter, and for strict
+Σ sign; ties and magmax need all n, in files that are deleted at once.
 
 The n settings: batch order always varies, and what ``vary`` names. ``augment``: n of the published settings of RandAugment
 (1 to 3 operations, magnitude 1 to 10), evenly spread; ``rate``: factors from ½ to 2 on ``edit_rate``, evenly in the
@@ -25,9 +26,10 @@ the signs would agree on that. The members' own data are the control, not ImageN
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -35,7 +37,7 @@ from safetensors.numpy import save_file
 
 from clients.errors import NotFiniteError
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, train_job
+from clients.jobs import Job, Reply, train_job
 from clients.work.pooled import Term, Training
 from clients.work.served import Masked, Served
 from strategies.edit.edited import Edited, EditedParameters
@@ -49,6 +51,7 @@ LAMBDAS = tuple(float(value) for value in np.linspace(0, 1, 21))
 CONTROL = 0.95
 """Share of the members' score that has to be left."""
 TIES_KEEP = 0.2
+T = TypeVar("T")
 NEGATED = "negated"
 AUGMENTATIONS = tuple((operations, magnitude) for operations in (1, 2, 3) for magnitude in range(1, 11))
 DROPOUTS = (0.0, 0.1, 0.2)
@@ -85,7 +88,10 @@ class NegMerge(Edited[NegMergeParameters]):
     def edit(self, kept: Kept, ask: Ask, leavers: list[str]) -> np.ndarray:
         jobs = [train_job(training, MERGED) for training in variants(self.parameters, leavers)]
         best: tuple[float, float, np.ndarray] | None = None
-        for tau in self._candidates(kept, ask, jobs):
+        waiting = Waiting()
+        for tau in self._candidates(kept, ask, jobs, waiting):
+            if self.parameters.merge != "best":
+                self.told = {"merge_seconds": round(waiting.merging, 6)}
             self.keep_vector(NEGATED, tau)
             score, scale = strength(kept, ask, leavers, Masked(NEGATED, start=MERGED))
             if best is None or score < best[0]:
@@ -96,29 +102,59 @@ class NegMerge(Edited[NegMergeParameters]):
         self.chosen |= {"lambda": scale, "kept_share": float(np.count_nonzero(tau)) / tau.size}
         return np.float32(-scale) * tau
 
-    def _candidates(self, kept: Kept, ask: Ask, jobs: list[Job]) -> Iterator[np.ndarray]:
+    def _candidates(self, kept: Kept, ask: Ask, jobs: list[Job], waiting: "Waiting") -> Iterator[np.ndarray]:
         """The merged vector, or for ``best`` each of the n in their order."""
         p = self.parameters
         if p.merge == "best":
             for job in jobs:
                 for _, reply in ask(kept, [job]):
                     yield reply.arrays["vector"]
-        elif p.merge in ("ties", "magmax"):
-            yield self._merge_all(kept, ask, jobs)
+            return
+        replies = waiting.through(ask(kept, jobs))
+        if p.merge in ("ties", "magmax"):
+            yield self._merge_all(replies, kept.size)
+        elif p.merge == "uniform":
+            total = ExactSum(kept.size)
+            for _, reply in replies:
+                total.add(reply.arrays["vector"])
+            yield total.mean()
         else:
-            total, signs = fold((reply.arrays["vector"] for _, reply in ask(kept, jobs)), kept.size)
-            yield consensus(total, signs, p.agreement) if p.merge == "strict" else total.mean()
+            total, signs = fold((reply.arrays["vector"] for _, reply in replies), kept.size)
+            yield consensus(total, signs, p.agreement)
 
-    def _merge_all(self, kept: Kept, ask: Ask, jobs: list[Job]) -> np.ndarray:
+    def _merge_all(self, replies: Iterable[tuple[int, Reply]], size: int) -> np.ndarray:
         """TIES or MagMax over vectors in scratch files."""
         with self.store.scratch() as scratch:
-            paths = [Path(scratch) / f"{index}.safetensors" for index in range(len(jobs))]
-            for index, reply in ask(kept, jobs):
+            paths = [Path(scratch) / f"{index}.safetensors" for index in range(self.parameters.tunings)]
+            for index, reply in replies:
                 save_file({"value": np.ascontiguousarray(reply.arrays["vector"])}, paths[index])
-            rows = [mapped(path, kept.size) for path in paths]
-            if self.parameters.merge == "ties":
-                return ties.merge(rows, kept.size, TIES_KEEP)
-            return magmax.merge(rows, kept.size)
+            rows = [mapped(path, size) for path in paths]
+            return ties.merge(rows, size, TIES_KEEP) if self.parameters.merge == "ties" else magmax.merge(rows, size)
+
+
+class Waiting:
+    """How long a merge takes from now on, without the time in which it waits for what it merges."""
+
+    def __init__(self) -> None:
+        self.started, self.waited = time.perf_counter(), 0.0
+
+    def through(self, items: Iterable[T]) -> Iterator[T]:
+        """The items as they come."""
+        iterator = iter(items)
+        while True:
+            asked = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.perf_counter() - asked
+            yield item
+
+    @property
+    def merging(self) -> float:
+        """Seconds until now."""
+        return time.perf_counter() - self.started - self.waited
 
 
 def strength(kept: Kept, ask: Ask, leavers: list[str], negated: Served) -> tuple[float, float]:

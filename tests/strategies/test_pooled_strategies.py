@@ -1,6 +1,7 @@
 """Strategies over pooled training, with trainings made up as functions of their pool and start instead of a model."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -307,8 +308,22 @@ def test_negmerge_subtracts_the_merged_vector(merge: str, make_kept: Make, tmp_p
     np.testing.assert_allclose(strategy.vector(MERGED), before - 0.5 * tau, rtol=1e-5, atol=1e-8)
     assert strategy.chosen["lambda"] == 0.5
     assert strategy.chosen["kept_share"] == np.count_nonzero(tau) / SIZE
+    assert strategy.told["merge_seconds"] > 0
     strategy.save()  # nothing of the leaver is left
     assert sorted(path.name for path in strategy.folder.iterdir()) == ["chosen.json", "merged.safetensors"]
+
+
+def test_the_time_of_a_merge_is_without_waiting_for_its_vectors() -> None:
+    waiting = negmerge.Waiting()
+
+    def slow() -> Iterator[int]:
+        for each in range(3):
+            time.sleep(0.05)
+            yield each
+
+    assert list(waiting.through(slow())) == [0, 1, 2]
+    assert waiting.waited >= 0.15
+    assert 0 <= waiting.merging < 0.15
 
 
 def test_best_is_the_single_vector_that_forgets_most(make_kept: Make, tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""The papers' tables and figures: play every scenario of scenarios/papers, and say which of their claims hold.
+
+    python -m tests.benchmarks.papers OUT [--only NAME ...]     # plays what is not there yet; goes on with what was stopped
+    python -m tests.benchmarks.papers OUT --check               # plays nothing: who differs from docs/reproductions.json
+    python -m tests.benchmarks.papers OUT --write               # plays nothing: writes docs/reproductions.json and tables
+
+OUT/verdicts.json has the verdicts of all that is done. The page is docs/reproductions.md: a table stands between
+``<!-- NAME -->`` and ``<!-- end -->``; the words around it are written by hand.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, VERDICTS = DOCS / "reproductions.md", DOCS / "reproductions.json"
+WORDS = {True: "holds", False: "**does not hold**", None: "not measured"}
+ACCURACY = "accuracy.held_in_after"
+MEASURED = {"unlearning.forgotten": "forgotten", "unlearning.retained": "retained", "unlearning.gap": "average gap"}
+Row = Mapping[str, Any]
+Found = dict[str, list[dict[str, Any]]]
+
+
+def names() -> list[str]:
+    """Of all scenarios, ClAMU's first."""
+    return sorted(path.stem for path in PAPERS.glob("*.yaml"))
+
+
+def found(out: Path) -> Found:
+    """The verdicts of every study that is done, by name."""
+    files = {name: out / name / "study.json" for name in names()}
+    told = {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
+    return {name: study["verdicts"] for name, study in told.items() if study["points"]["done"] == study["points"]["asked"]}
+
+
+def flipped(before: Found, now: Found) -> Iterator[str]:
+    """A line for each claim whose verdict is another, or which is in one of the two alone."""
+    for name in sorted({*before, *now}):
+        old, new = ({each["claim"]: each for each in one.get(name, [])} for one in (before, now))
+        for claim in [*old, *(claim for claim in new if claim not in old)]:
+            one, two = old.get(claim), new.get(claim)
+            if one is None or two is None:
+                yield f"{name}: {claim} is {'new' if one is None else 'gone'}"
+            elif one["holds"] != two["holds"]:
+                yield f"{name}: {claim} {WORDS[one['holds']]} → {WORDS[two['holds']]}: {two['why']}"
+
+
+def table(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Markdown: what is claimed beside what was published and what came out, then the accuracies."""
+    lines = ["| claim | published | here | |", "|---|---|---|---|"]
+    lines += [
+        f"| {each['claim']} | {each['published']} | {each['why']} | {WORDS[each['holds']]} |" for each in study["verdicts"]
+    ]
+    return "\n".join([*lines, "", numbers(study, rows)])
+
+
+def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation."""
+    axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
+    told = list(dict.fromkeys(tuple(str(row[key]) for key in axes) for row in rows))
+    more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
+    metrics = {ACCURACY: "members"} | more
+    points = [(point, metric) for point in told for metric in metrics]
+    heads = [", ".join([*map(shown, point), *([metrics[metric]] if more or not point else [])]) for point, metric in points]
+    keys = " × ".join(key.rpartition(".")[2] for key in axes)
+    lines = [f"| {keys or 'strategy'} | {' | '.join(heads)} |", "|---" * (len(points) + 1) + "|"]
+    for label in study["strategies"]:
+        cells = []
+        for point, metric in points:
+            values = [
+                row[metric]
+                for row in rows
+                if row["label"] == label and tuple(str(row[key]) for key in axes) == point and row.get(metric) is not None
+            ]
+            cells.append(cell(values))
+        lines.append(f"| `{label}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def shown(value: str) -> str:
+    """A value of an axis as a column's head; of a mapping only what names it."""
+    if not value.startswith("{"):
+        return value
+    facts = json.loads(value)
+    return str(facts.get("family") or facts.get("name") or "/".join(map(str, facts.values())))
+
+
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    """The page with each table in its place; a table without a place is an error."""
+    for name, text in tables.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not marked.search(page):
+            raise SystemExit(f"{PAGE}: there is no place <!-- {name} --> for a table")
+        page = marked.sub(lambda at, text=text: f"{at[1]}{text}\n{at[2]}", page)
+    return page
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """study.json and the rows of results.parquet."""
+    import pyarrow.parquet as pq
+
+    return json.loads((folder / "study.json").read_text()), pq.read_table(folder / "results.parquet").to_pylist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of scenarios")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    if not (asked.check or asked.write):
+        play_all(asked.out, asked.only or names())
+    now = found(asked.out)
+    if asked.write:
+        VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
+        PAGE.write_text(with_tables(PAGE.read_text(), {name: table(*read(asked.out / name)) for name in now}))
+    if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
+        print("\n".join(differences))
+        sys.exit(1)
+
+
+def play_all(out: Path, wanted: Sequence[str]) -> None:
+    """Play each that is not done, and tell its time and verdicts."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in wanted:
+        start = time.perf_counter()
+        play(name, out / name)
+        print(f"{name}  {time.perf_counter() - start:.0f} s", flush=True)
+        for each in found(out).get(name, []):
+            print(f"  {WORDS[each['holds']].strip('*'):<15} {each['claim']} {each['why']}", flush=True)
+        (out / "verdicts.json").write_text(json.dumps(found(out), indent=1, ensure_ascii=False) + "\n")
+
+
+def play(name: str, folder: Path) -> None:
+    """Play one study, or go on with it."""
+    from sim.scenario.file import load
+    from sim.study import study
+
+    asked = study.open_study(folder) if study.is_study(folder) else study.new_study(load(f"papers/{name}"), folder)
+    study.play(asked)
+
+
+if __name__ == "__main__":
+    main()
