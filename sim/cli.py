@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import pairwise
@@ -16,6 +15,7 @@ import typer
 
 from clients.errors import InputError
 from sim.document import document, said, tell, write
+from sim.telling import refuse_differences, resumable, tell_request, tell_run, tell_study
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -221,7 +221,7 @@ def forget(
     positions = _positions(rows)
     costs = carry_out(run, client, positions, overrides)
     what = f"{len(positions)} examples of {client}" if positions else client
-    _tell_request(run, f"Forgot {what}.", costs)
+    tell_request(run, f"Forgot {what}.", costs)
 
 
 @command
@@ -234,7 +234,7 @@ def join(
     from sim.run import join as carry_out
 
     costs = carry_out(run, client, overrides)
-    _tell_request(run, f"{client} joined.", costs)
+    tell_request(run, f"{client} joined.", costs)
 
 
 @command
@@ -254,7 +254,7 @@ def verify(run: Run, overrides: Moved = []) -> None:  # noqa: B006
     wrong: dict[str, bool | None] = {f"{f.label} (seed {f.seed})": f.equal for f in findings if f.exactness == "exact"}
     if traces:
         raise InputError(f"{run}: {len(traces)} traces of forgotten clients are left")
-    _exit_if_different(wrong)
+    refuse_differences(wrong)
     console.print(f"Verified: {len(wrong)} exact states equal the ones rebuilt without the forgotten clients, bit for bit.")
 
 
@@ -271,7 +271,7 @@ def report(
     if studies and len(runs) > 1:
         raise InputError(f"report: {studies[0]} is a study; give it alone, or runs alone")
     if studies:
-        _tell_study(runs[0])
+        tell_study(runs[0])
         return
     page = write_report(runs[0], runs[1:])
     tell(report=page)
@@ -364,9 +364,9 @@ def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any
 
     folder = new_folder(scenario, out)
     check_machine(scenario, folder)
-    with _resumable(folder):
+    with resumable(folder):
         run_scenario(scenario, folder)
-    _tell(folder, table)
+    tell_run(folder, table)
 
 
 def _play_study(asked: "Asked", out: Path | None) -> None:
@@ -374,9 +374,9 @@ def _play_study(asked: "Asked", out: Path | None) -> None:
     from sim.study.study import new_study, play
 
     study = new_study(asked, out)
-    with _resumable(study.folder):
+    with resumable(study.folder):
         play(study)
-    _tell_study(study.folder, study.scenario.report.html)
+    tell_study(study.folder, study.scenario.report.html)
 
 
 def _price_study(asked: "Asked", out: Path | None) -> None:
@@ -397,64 +397,21 @@ def _price_study(asked: "Asked", out: Path | None) -> None:
     refuse(need)
 
 
-def _tell_study(folder: Path, page: bool = True) -> None:
-    """The results of a study by tables, and by its page if it is to have one; exit code 1 if a state is not what it should
-    be or a strategy failed."""
-    from sim.life.system import read_json
-    from sim.report.study_page import write_study_report
-    from sim.study.results import STUDY, read_rows
-    from sim.study.table import tables
-    from sim.terminal import console
-
-    rows, content = read_rows(folder), read_json(folder / STUDY)
-    tell(study=folder, **content, results=rows)
-    for table in tables(content, rows, console.width):
-        console.print(table)
-    if page:
-        report = write_study_report(folder)
-        tell(report=report)
-    console.print(f"Report: {report}" if page else f"Study: {folder}", soft_wrap=True)
-    exact = [row for row in rows if row["exactness"] == "exact"]
-    _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
-    if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
-        raise InputError(f"{folder}: {', '.join(failed)} failed; what the others came to was written")
-
-
 def _resume(run: Path, overrides: list[str]) -> None:
     from sim.study.study import is_study, open_study, play
 
     if is_study(run):
         study = open_study(run, overrides)
-        with _resumable(run):
+        with resumable(run):
             play(study)
-        _tell_study(run, study.scenario.report.html)
+        tell_study(run, study.scenario.report.html)
         return
     from sim.report.table import table
     from sim.run import resume
 
-    with _resumable(run):
+    with resumable(run):
         resume(run, overrides)
-    _tell(run, table)
-
-
-@contextmanager
-def _resumable(run: Path) -> Iterator[None]:
-    """Say how to go on with a run that ends early."""
-    try:
-        yield
-    except BaseException as error:
-        if any((run / name).exists() for name in ("ledger.jsonl", "study.yaml")) and not isinstance(error, SystemExit):
-            typer.echo(f"Nothing that is done is lost. Go on with: unmerge run --resume {run}", err=True)
-        raise
-
-
-def _tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
-    """What a request by command has come to."""
-    from sim.report.table import table
-
-    tell(costs={label: cost.as_facts() for label, cost in costs.items()})
-    steps = ", ".join(f"{label} {cost.gradient_steps}" for label, cost in costs.items())
-    _tell(run, table, f"{done} Gradient steps: {steps}.")
+    tell_run(run, table)
 
 
 def _positions(rows: str | None) -> list[int]:
@@ -462,49 +419,6 @@ def _positions(rows: str | None) -> list[int]:
         return [] if rows is None else sorted({int(row) for row in rows.split(",")})
     except ValueError as error:
         raise InputError(f"--rows {rows}: give positions as in 3,9") from error
-
-
-def _tell(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: str | None = None) -> None:
-    """The results of a run by a table; exit code 1 if a state is not what it should be, too many are missing, or a strategy
-    failed."""
-    from sim.life.system import read_json
-    from sim.report.summary import Summary
-    from sim.terminal import console
-
-    summary = read_json(run / "summary.json")
-    console.print(table(summary, console.width))
-    _tell_gap(summary)
-    checked = Summary.model_validate(summary)
-    for each in checked.notes:
-        console.print(each, highlight=False, markup=False, soft_wrap=True)
-    page = run / "report.html"
-    tell(run=run, report=page if page.exists() else None, **summary)
-    console.print(line or f"{'Report' if page.exists() else 'Results'}: {page if page.exists() else run}", soft_wrap=True)
-    _exit_if_different(
-        {label: s["bitwise_equal"] for label, s in summary["strategies"].items() if s["exactness"] == "exact"}
-    )
-    if (most := max(map(len, summary["missing"].values()), default=0)) > summary["allow_missing"]:
-        raise InputError(
-            f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; what the others "
-            "came to was written"
-        )
-    if named := [label for label, result in checked.strategies.items() if result.failed]:
-        raise InputError(f"{run}: {', '.join(named)} failed; what the others came to was written")
-
-
-def _tell_gap(summary: dict[str, Any]) -> None:
-    """The table of the gap to retraining, where it was asked for."""
-    from sim.report.gap import table
-    from sim.terminal import console
-
-    if (made := table(summary)) is not None:
-        console.print(made)
-
-
-def _exit_if_different(equal: dict[str, bool | None]) -> None:
-    wrong = [label for label, same in equal.items() if same is False]
-    if wrong:
-        raise InputError(f"not bitwise equal to a rebuild from the retained clients: {', '.join(wrong)}")
 
 
 def main() -> None:
