@@ -210,7 +210,9 @@ def _value(key: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """An axis' value: text, or of a mapping its own values."""
+    """An axis' value: text; of a data section its family, of another mapping its own values."""
+    if isinstance(value, dict) and "family" in value:
+        return str(value["family"])
     if isinstance(value, dict):
         return "/".join(_shown(each) for each in value.values())
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
