@@ -135,7 +135,7 @@ def _trend(metric: str, rule: Trend, table: Table, point: Point) -> Found:
     line = _along(table, rule.along, point)
     values = [table.values(rule.of, metric, each) for each in line]
     if (gap := next((index for index, found in enumerate(values) if not found), None)) is not None:
-        return _missing(f"{rule.of} at {_value(rule.along, table.axes[rule.along][gap])}", metric)
+        return _missing(f"{rule.of} at {_value(rule.along, table.axes[rule.along][gap], table.axes[rule.along])}", metric)
     means = [statistics.fmean(found.values()) for found in values]
     change = means[-1] - means[0]
     holds = {"rises": change > rule.by, "falls": -change > rule.by, "stays": max(means) - min(means) <= rule.by}
@@ -154,7 +154,7 @@ def _cross(metric: str, rule: Cross, table: Table, point: Point) -> Found:
     if not (differences[0] < 0 < differences[-1]):
         return Found(False, words)
     after = max(index for index, difference in enumerate(differences) if difference <= 0)
-    return Found(True, f"{words}; above from {_value(rule.along, keys[after + 1])} on")
+    return Found(True, f"{words}; above from {_value(rule.along, keys[after + 1], keys)} on")
 
 
 def _ratio(metric: str, rule: Ratio, table: Table, point: Point) -> Found:
@@ -193,28 +193,35 @@ def _missing(who: str, metric: str) -> Found:
 def _place(claim: Claim, axes: Mapping[str, Sequence[Any]], point: Point) -> str:
     """Where a finding is of, but for axes of one value and the one that the claim goes along."""
     told = [
-        _value(key, value) for (key, values), value in zip(axes.items(), point, strict=True)
+        _value(key, value, values) for (key, values), value in zip(axes.items(), point, strict=True)
         if key != claim.along and len(values) > 1
     ]  # fmt: skip
     return f"{', '.join(told)}: " if told else ""
 
 
 def _curve(table: Table, axis: str, means: Sequence[float]) -> str:
-    keys = [_shown(value) for value in table.axes[axis]]
-    return " → ".join(f"{_number(mean)}" for mean in means) + f" (at {axis.rpartition('.')[2]} {', '.join(keys)})"
+    line = " → ".join(f"{_number(mean)}" for mean in means)
+    return f"{line} (at {axis.rpartition('.')[2]} {', '.join(short(table.axes[axis]))})"
 
 
-def _value(key: str, value: Any) -> str:
+def _value(key: str, value: Any, values: Sequence[Any]) -> str:
     name = key.rpartition(".")[2]
-    return f"mean over {name}" if value == MEAN else f"{name} {_shown(value)}"
+    return f"mean over {name}" if value == MEAN else f"{name} {short(values)[list(values).index(value)]}"
 
 
-def _shown(value: Any) -> str:
-    """An axis' value: text; of a data section its family, of another mapping its own values."""
-    if isinstance(value, dict) and "family" in value:
-        return str(value["family"])
-    if isinstance(value, dict):
-        return "/".join(_shown(each) for each in value.values())
+def short(values: Sequence[Any]) -> list[str]:
+    """Each value of an axis in few words: of mappings the first key that tells all of them apart, of a list its ends."""
+    if all(isinstance(value, dict) for value in values):
+        for key in values[0]:
+            texts = [json.dumps(value.get(key), sort_keys=True) for value in values]
+            if len(set(texts)) == len(values) > 1 or len(values[0]) == 1:
+                return short([value.get(key) for value in values])
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple) and value:
+        return f"{value[0]} … {value[-1]}" if len(value) > 1 else str(value[0])
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

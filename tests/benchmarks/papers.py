@@ -34,10 +34,18 @@ def names() -> list[str]:
 
 
 def found(out: Path) -> Found:
-    """The verdicts of every study that is done, by name."""
-    files = {name: out / name / "study.json" for name in names()}
-    told = {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
-    return {name: study["verdicts"] for name, study in told.items() if study["points"]["done"] == study["points"]["asked"]}
+    """The verdicts of every study that is done, by name: its numbers, and today's claims."""
+    from sim.scenario.file import load_scenario
+    from sim.study.claims import verdicts
+    from sim.study.study import is_study, open_study
+
+    told = {}
+    for name in names():
+        if is_study(out / name):
+            study = open_study(out / name)
+            if {row["point"] for row in study.rows} == {point.name for point in study.points}:
+                told[name] = verdicts(load_scenario(f"papers/{name}").claims, study.scenario.sweep, study.rows)
+    return told
 
 
 def flipped(before: Found, now: Found) -> Iterator[str]:
@@ -52,12 +60,10 @@ def flipped(before: Found, now: Found) -> Iterator[str]:
                 yield f"{name}: {claim} {WORDS[one['holds']]} → {WORDS[two['holds']]}: {two['why']}"
 
 
-def table(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def table(verdicts: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: what is claimed beside what was published and what came out, then the accuracies."""
     lines = ["| claim | published | here | |", "|---|---|---|---|"]
-    lines += [
-        f"| {each['claim']} | {each['published']} | {each['why']} | {WORDS[each['holds']]} |" for each in study["verdicts"]
-    ]
+    lines += [f"| {each['claim']} | {each['published']} | {each['why']} | {WORDS[each['holds']]} |" for each in verdicts]
     return "\n".join([*lines, "", numbers(study, rows)])
 
 
@@ -67,10 +73,15 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     told = list(dict.fromkeys(tuple(str(row[key]) for key in axes) for row in rows))
     more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
     metrics = {ACCURACY: "members"} | more
+    heads_of = {key: heads(values) for key, values in axes.items()}
     points = [(point, metric) for point in told for metric in metrics]
-    heads = [", ".join([*map(shown, point), *([metrics[metric]] if more or not point else [])]) for point, metric in points]
+    shown = [[heads_of[key][value] for key, value in zip(axes, point, strict=True)] for point, _ in points]
+    titles = [
+        ", ".join([*words, *([metrics[of]] if more or not words else [])])
+        for words, (_, of) in zip(shown, points, strict=True)
+    ]
     keys = " × ".join(key.rpartition(".")[2] for key in axes)
-    lines = [f"| {keys or 'strategy'} | {' | '.join(heads)} |", "|---" * (len(points) + 1) + "|"]
+    lines = [f"| {keys or 'strategy'} | {' | '.join(titles)} |", "|---" * (len(points) + 1) + "|"]
     for label in study["strategies"]:
         cells = []
         for point, metric in points:
@@ -84,19 +95,19 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def heads(values: Sequence[Any]) -> dict[str, str]:
+    """By the text of an axis' value in a row, what stands above its column."""
+    from sim.study.claims import short
+
+    whole = [json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value for value in values]
+    return dict(zip(map(str, values), short(whole), strict=True))
+
+
 def cell(values: Sequence[float]) -> str:
     if not values:
         return "–"
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.3f}{spread}"
-
-
-def shown(value: str) -> str:
-    """A value of an axis as a column's head; of a mapping only what names it."""
-    if not value.startswith("{"):
-        return value
-    facts = json.loads(value)
-    return str(facts.get("family") or facts.get("name") or "/".join(map(str, facts.values())))
 
 
 def with_tables(page: str, tables: Mapping[str, str]) -> str:
@@ -128,7 +139,7 @@ def main() -> None:
     now = found(asked.out)
     if asked.write:
         VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
-        PAGE.write_text(with_tables(PAGE.read_text(), {name: table(*read(asked.out / name)) for name in now}))
+        PAGE.write_text(with_tables(PAGE.read_text(), {name: table(now[name], *read(asked.out / name)) for name in now}))
     if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
         print("\n".join(differences))
         sys.exit(1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim.scenario.claims import METRICS, Claim, check
-from sim.study.claims import points, verdict, verdicts
+from sim.study.claims import points, short, verdict, verdicts
 
 M = "accuracy.held_in_after"
 AXES = {"clients": (2, 10, 50)}
@@ -214,3 +214,17 @@ def test_claims_need_a_sweep_and_one_rule_each() -> None:
         claim(ratio={"of": "a", "within": [None, None]})
     check([claim(metric="chosen.lambda", order={"above": "a", "below": "b"})], AXES, ["a", "b"], [])
     assert M in METRICS
+
+
+def test_values_of_an_axis_in_few_words() -> None:
+    assert short([2, 1000]) == ["2", "1,000"]
+    assert short([{"name": "iid"}, {"name": "subsets", "classes": 2}]) == ["iid", "subsets"]
+    assert short([{"base": "x", "tiny": {"steps": 4, "width": 32}}, {"base": "x", "tiny": {"steps": 4, "width": 64}}]) == [
+        "32",
+        "64",
+    ]
+    assert short([{"name": "listed", "clients": ["a", "b", "c"]}, {"name": "listed", "clients": ["d"]}]) == [
+        "a … c",
+        "d",
+    ]
+    assert short([True]) == ["True"]
