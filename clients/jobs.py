@@ -217,6 +217,6 @@ def _measured(site: Site, job: Job, shared: Arrays, measure: Measure[M]) -> tupl
     bench = Bench(site.model, theta0, site.manifest.label_sets, site.embedding)
     for client, (served, scales) in zip(job.clients, served_in(job), strict=True):
         found.append(list(served.measured(bench, site.shard(client), shared, scales, measure)))
-        evaluations += served.passes(len(scales))
+        evaluations += len(scales) * served.models
     site.model.reset()
     return found, {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0, "evaluations": evaluations}

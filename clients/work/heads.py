@@ -30,15 +30,8 @@ Setting = tuple[float, float, float]
 Told = Callable[[Sequence[Example]], np.ndarray]
 
 
-class OnFrozen(Served):
-    """A head on the frozen model, which is asked once, whatever the settings."""
-
-    def passes(self, scales: int) -> int:
-        return 1
-
-
 @dataclass(frozen=True)
-class Head(OnFrozen):
+class Head(Served):
     """Labels by softmax(W · [features, 1]) of the base model's features.
 
     Attributes:
@@ -117,7 +110,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Prior(OnFrozen):
+class Prior(Served):
     """The frozen model, with a prior by how often labels are there.
 
     Attributes:
@@ -138,6 +131,9 @@ class Prior(OnFrozen):
     def shared(self) -> tuple[str, ...]:
         return (self.direction,) if self.own is None else ()
 
+    def passes(self, scales: int) -> int:
+        return 1  # the frozen model's
+
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         base = Frozen(bench)
         prior = np.log(_fitting(shared[self.direction] if self.own is None else self.own, base.labels) + self.smoothing)
@@ -150,7 +146,7 @@ class Prior(OnFrozen):
 
 
 @dataclass(frozen=True)
-class ClassMeans(OnFrozen):
+class ClassMeans(Served):
     """The label whose mean φ is nearest.
 
     Attributes:
@@ -180,7 +176,7 @@ class ClassMeans(OnFrozen):
 
 
 @dataclass(frozen=True)
-class Ridge(OnFrozen):
+class Ridge(Served):
     """A ridge regression from φ to one-hot labels.
 
     Attributes:
@@ -202,6 +198,9 @@ class Ridge(OnFrozen):
     @property
     def shared(self) -> tuple[str, ...]:
         return () if self.direction is None else (self.direction,)
+
+    def passes(self, scales: int) -> int:
+        return 1 + any(mix for _, _, mix in self.settings)  # φ, and what the frozen model says
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         base, size = Frozen(bench, self.relu), bench.embedding.size(self.relu)

@@ -236,7 +236,7 @@ def test_a_model_that_is_not_finite_is_told(labelled: Site) -> None:
     assert np.isnan(scored(labelled, "m", Ridge(((1.0, 0.0, 0.0),), "g"), {"g": broken})).all()
 
 
-def test_a_grid_of_settings_is_one_evaluation_of_the_frozen_model(labelled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_of_settings_takes_two_passes_of_the_frozen_model(labelled: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is asked once for φ and once for its own probabilities of a client's examples, not once for each setting."""
     settings = tuple((ridge, 0.0, mix) for ridge in (0.1, 1.0) for mix in (0.0, 0.1, 0.3))
     asked: list[str] = []
@@ -246,10 +246,13 @@ def test_a_grid_of_settings_is_one_evaluation_of_the_frozen_model(labelled: Site
     served = Ridge(settings, own=gram_vector(labelled, "m"))
     reply = perform(labelled, score_job([("m", served)], range(6)), {})
     assert reply.error is None
-    assert (reply.facts["evaluations"], len(reply.facts["scores"][0]), sorted(asked)) == (
-        1,
-        6,
-        ["embeddings", "probabilities"],
-    )
+    assert (reply.facts["evaluations"], len(reply.facts["scores"][0])) == (6, 6)
+    assert (sorted(asked), served.passes(6)) == (["embeddings", "probabilities"], 2)
+    asked.clear()
+    plain = Ridge(((1.0, 0.0, 0.0), (0.1, 0.0, 0.0)), own=gram_vector(labelled, "m"))
+    assert perform(labelled, score_job([("m", plain)], range(2)), {}).error is None
+    assert (asked, plain.passes(2)) == (["embeddings"], 1)
+    asked.clear()
     counts = Prior("n", own=np.ones(5))
-    assert perform(labelled, score_job([("m", counts)], [0.0, 1.0, 3.0]), {}).facts["evaluations"] == 1
+    assert perform(labelled, score_job([("m", counts)], [0.0, 1.0, 3.0]), {}).facts["evaluations"] == 3
+    assert (asked, counts.passes(3)) == (["probabilities"], 1)
