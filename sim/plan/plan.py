@@ -241,8 +241,8 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
     lines.append(
         f"Counted: FLOPs 6·N·tokens trained on + 2·N·tokens scored, N = {sizes.parameters:,} parameters, "
         f"{speeds.step_examples * speeds.example_tokens:,.0f} tokens a step; clients tuned when learning, for each deletion "
-        f"and for all of them; bytes kept per parameter: sum 4 or 8, vector 4, counter 1 to 4, mask 1/8; time: client work on "
-        f"{at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers."
+        f"and for all of them; bytes kept per parameter: sum 4 or 8, vector 4, counter 1 to 4, mask 1/8; time: client "
+        f"work on {at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers."
     )
     return lines
 

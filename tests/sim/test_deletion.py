@@ -209,7 +209,8 @@ def test_a_run_with_somebody_missing_fails_unless_so_many_may_be(
         return Reply(job.clients, error="its disk is full") if job.kind == "tune" and "u4" in job.clients else reply
 
     monkeypatch.setattr(opening, "open_workers", spoiling(spoil))
-    monkeypatch.setattr(run_scenario, "__defaults__", (None, opening.open_workers))
+    _, _, through = run_scenario.__defaults__ or ()
+    monkeypatch.setattr(run_scenario, "__defaults__", (None, opening.open_workers, through))
     workers = TINY["workers"] | {"allow_missing": allowed}
     small = {"strategies": ["average"], "workers": workers, "report": {"html": True}, "stream": {"requests": 0}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | small))
