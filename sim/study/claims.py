@@ -169,7 +169,8 @@ def _ratio(metric: str, rule: Ratio, table: Table, point: Point) -> Found:
     holds = (low is None or ratio >= low) and (high is None or ratio <= high)
     if rule.to is None:
         return Found(holds, f"{rule.of} {_number(value)}")
-    return Found(holds, f"{rule.of} {_number(value)} against {rule.to} {_number(other)}, {_number(ratio)} times")
+    whose = f"{rule.to}'s {rule.metric_to.rpartition('.')[2]}" if rule.metric_to else rule.to
+    return Found(holds, f"{rule.of} {_number(value)} against {whose} {_number(other)}, {_number(ratio)} times")
 
 
 def _along(table: Table, axis: str, point: Point) -> list[Point]:
