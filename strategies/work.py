@@ -14,6 +14,7 @@ class Work:
             the examples that they go through.
         evaluations: served models scored on a client, at most, to choose a setting or to tell what they are worth.
         probes: served models shown all of a client's examples, trained on and reported, for the gap to retraining.
+        spared: evaluations among these that take no pass over the client's data, as what the frozen model says is there.
     """
 
     tunings: int = 0
@@ -23,6 +24,7 @@ class Work:
     pooled_examples: int = 0
     evaluations: int = 0
     probes: int = 0
+    spared: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)})

@@ -62,6 +62,10 @@ class Served(ABC):
         """How many models answer for the client."""
         return 1
 
+    def passes(self, scales: int) -> int:
+        """Passes over a client's data that measuring it at so many scales takes."""
+        return scales * self.models
+
     @property
     def vectors(self) -> int:
         """Vectors of d entries in memory while it is built, beside θ0 and the result."""

@@ -129,6 +129,9 @@ class Prior(Served):
     def shared(self) -> tuple[str, ...]:
         return (self.direction,) if self.own is None else ()
 
+    def passes(self, scales: int) -> int:
+        return 1  # the frozen model's
+
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         base = Frozen(bench)
         prior = np.log(_fitting(shared[self.direction] if self.own is None else self.own, base.labels) + self.smoothing)
@@ -191,6 +194,9 @@ class Ridge(Served):
     @property
     def shared(self) -> tuple[str, ...]:
         return () if self.direction is None else (self.direction,)
+
+    def passes(self, scales: int) -> int:
+        return 1 + any(mix for _, _, mix in self.settings)  # φ, and what the frozen model says
 
     def measured(self, bench: Bench, shard: Shard, shared: Arrays, scales: Iterable[float], by: Measure[M]) -> Iterator[M]:
         base, size = Frozen(bench, self.relu), bench.embedding.size(self.relu)

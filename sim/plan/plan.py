@@ -1,7 +1,8 @@
 """What a scenario will cost on this machine, as it is told: its ``work`` at measured ``speeds``, and what it ``needs``.
 
 FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
-are client work divided by the number of workers: what the server does meanwhile, and starting workers, are not in them.
+are client work divided by the number of workers, and for a whole run what the server works out of pairs of clients, which grows
+with their square. What else the server does, and starting workers, are not in them.
 """
 
 from collections import Counter
@@ -103,6 +104,11 @@ def seconds(work: Work, tunings: Mapping[Rule, int], spec: TuningSpec, speeds: S
     )
 
 
+def served(pairs: Mapping[Rule, float], speeds: Speeds) -> float:
+    """Seconds of the server for what it keeps of pairs of clients; no worker shortens them."""
+    return sum(count * speeds.pair.get(rule, 0.0) for rule, count in pairs.items())
+
+
 def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
     """6·N·tokens of gradient steps and 2·N·tokens of evaluations."""
     examples = (work.tunings * steps + work.mask_steps) * speeds.step_examples + work.pooled_examples
@@ -110,8 +116,8 @@ def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
 
 
 def scored(work: Work, speeds: Speeds) -> float:
-    """How many scorings of a client the evaluations and probes come to."""
-    return work.evaluations + work.probes * speeds.whole
+    """How many scorings of a client, by one pass over its data, the evaluations and probes come to."""
+    return work.evaluations - work.spared + work.probes * speeds.whole
 
 
 def at_once(kind: Kind, scenario: Scenario) -> int:
@@ -170,6 +176,7 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
     seeds, spec = len(scenario.seeds), scenario.workers
     done, tunings = work.of_run(rehearsal, sizes.clients)
     spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(spec.stream, scenario)
+    spent += seeds * served(work.pairs_of_run(rehearsal, sizes.clients), speeds)
     tuned = Work(mask_steps=sum(n * steps_of(rule, scenario.tuning) for rule, n in tunings.items()))
     steps = (done + tuned).gradient_steps(0)
     operations = seeds * flops(done + tuned, 0, sizes.parameters, speeds)

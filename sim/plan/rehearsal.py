@@ -148,7 +148,9 @@ class Counting:
             case "score":
                 asked = served_in(job)
                 evaluations = sum(len(scales) * served.models for served, scales in asked)
-                return Work(evaluations=evaluations), {"scores": [[SCORE] * len(scales) for _, scales in asked]}, {}
+                passes = sum(served.passes(len(scales)) for served, scales in asked)
+                scores = [[SCORE] * len(scales) for _, scales in asked]
+                return Work(evaluations=evaluations, spared=max(0, evaluations - passes)), {"scores": scores}, {}
             case "assign":
                 count = job.facts["anchors"]
                 return Work(), {"anchors": {client: number(client, count, self.kept.seed) for client in job.clients}}, {}

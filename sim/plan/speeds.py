@@ -5,12 +5,16 @@ more steps tells what a step takes and what a client takes beside its steps. Bot
 its examples; tokens are those of encoded examples (of labels that are ranked, only the right one). Of the side that is
 reported and that on which settings are chosen, every scoring is counted as one of the larger.
 
+Where the server keeps something of all pairs of clients, that is measured too: it grows with their square.
+
 Memory is that of the clients whose passes are the largest, in tuning and in scoring: each is tuned for a step and scored.
 """
 
 import statistics
+import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clients.data.dataset import Example, Shard
@@ -22,13 +26,19 @@ from clients.work.contributions import Wanted
 from clients.work.rules import rule_of
 from clients.work.served import BASE
 from clients.work.site import Site
-from sim.life.system import Rule, bounds_of, parts_by_rule, strategies_of
+from sim.life.system import Rule, bounds_of, grid_of, parts_by_rule, strategies_of
 from sim.plan import machine
 from sim.plan.sizes import Sizes
 from sim.scenario.model import Scenario
 from strategies.state.kept import Kept
+from strategies.state.part import Part
+from strategies.state.store import Folder
 
 MORE_STEPS = 4
+TIMES = 2
+"""How often each is measured; the shortest counts."""
+JOINING = (4, 24)
+"""How many clients join, to see what the server takes for a pair."""
 LONG = 5.0
 """Seconds of one step from which it is not worth to warm up and measure again."""
 
@@ -46,6 +56,7 @@ class Speeds:
         score_tokens: tokens that a scoring passes through the model.
         peak: the most memory that this process has needed for it, in bytes.
         whole: how many times as many examples are probed, trained on and reported, as are scored.
+        pair: seconds in which the server works out what it keeps of a pair of clients, by rule; 0 where it keeps nothing.
     """
 
     joining: Mapping[Rule, float]
@@ -56,6 +67,7 @@ class Speeds:
     score_tokens: float
     peak: int
     whole: float = 1.0
+    pair: Mapping[Rule, float] = field(default_factory=dict)
 
 
 def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Speeds]:
@@ -73,12 +85,14 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     kept = {rule: parts for rule, parts in parts_by_rule(strategies_of(scenario, seed)).items() if rule is not None}
     joining: dict[Rule, float] = {}
     step: dict[Rule, float] = {}
+    pair: dict[Rule, float] = {}
     if not any(rule_of(rule).steps(tuning) for rule in kept):  # training on pooled data takes plain steps without a rule
         kept.setdefault("plain", ())
     for rule, parts in kept.items():
         wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
         each, beside, width = _tuning_seconds(site, typical, rule, wants)
-        _tuned(site, tune_job([shard.client for shard in most], rule, wants), 1)
+        replies = [_tuned(site, tune_job([shard.client], rule, wants), 1) for shard in most]
+        pair[rule] = _pair_seconds(site, rule, parts, replies[0]) if any(part.joins_late for part in parts) else 0.0
         step[rule], joining[rule] = larger * each, larger * beside
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
@@ -87,7 +101,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         _done(site, score_job([(shard.client, BASE) for shard in most], part=part))
     probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
     whole = probed / (len(shards) * _scored(site))
-    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole)
+    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole, pair)
 
 
 def batch_size(shard: Shard, tuning: TuningSpec) -> int:
@@ -127,13 +141,46 @@ def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Itera
     reply = _tuned(site, job, 1)  # also makes what is made once a process, as anchors
     one = more = float(reply.facts["seconds"])
     if one < LONG:
-        one = float(_tuned(site, job, 1).facts["seconds"])
-        more = float(_tuned(site, job, 1 + MORE_STEPS).facts["seconds"])
+        one, more = (min(_seconds(site, job, steps) for _ in range(TIMES)) for steps in (1, 1 + MORE_STEPS))
     each = (more - one) / MORE_STEPS if more > one else one
     if not rule_of(rule).steps(site.settings.tuning):  # a rule without gradient steps
         each = 0.0
     width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
     return each / len(shards), max(one - each, 0.0) / len(shards), width
+
+
+def _seconds(site: Site, job: Job, steps: int) -> float:
+    return float(_tuned(site, job, steps).facts["seconds"])
+
+
+def _pair_seconds(site: Site, rule: str, parts: Iterable[Part], reply: Reply) -> float:
+    """Seconds of the server for a pair: a few clients join, then others, who are all alike.
+
+    The first n take n·c + n(n + 1)/2·p, so that c, what each takes by itself, falls out of two measurements.
+    """
+    (client,) = reply.clients
+    few, many = JOINING
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kept = Kept(folder, rule, bounds_of(site, rule), parts, site.settings.seed, Folder(folder), grid=grid_of(site, rule))
+        spent, started = 0.0, time.process_time()
+        for number in range(many):
+            kept.absorb(_called(reply, client, str(number)))
+            if number + 1 == few:
+                spent = time.process_time() - started
+        longer = time.process_time() - started
+    return max(0.0, (longer - spent * many / few) / (pairs(many) - pairs(few) * many / few))
+
+
+def pairs(clients: int) -> float:
+    """Pairs of so many clients, each with itself too."""
+    return clients * (clients + 1) / 2
+
+
+def _called(reply: Reply, client: str, name: str) -> Reply:
+    """The same, of a client of another name."""
+    arrays = {key.replace(f"/{client}", f"/{name}"): array for key, array in reply.arrays.items()}
+    return Reply((name,), reply.facts | {"tunings": {name: reply.facts["tunings"][client]}}, arrays)
 
 
 def _tuned(site: Site, job: Job, steps: int) -> Reply:
@@ -156,7 +203,11 @@ def _scored(site: Site) -> float:
 
 
 def _done(site: Site, job: Job) -> Reply:
+    """A job's reply. On a CPU its seconds are of the processor, which other work on the machine does not lengthen."""
+    started = time.process_time()
     reply = perform(site, job, {})
     if reply.error:
         raise WorkError(f"{job.kind} for {', '.join(job.clients)} failed: {reply.error}")
-    return reply
+    if site.settings.device != "cpu":
+        return reply
+    return replace(reply, facts=reply.facts | {"seconds": time.process_time() - started})

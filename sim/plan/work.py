@@ -17,6 +17,7 @@ from sim.life.asking import MOST_TRAININGS
 from sim.life.system import Rule
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.sizes import Members
+from sim.plan.speeds import pairs
 from sim.scenario.arrivals import OrderSpec
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream
@@ -213,6 +214,14 @@ def of_run(rehearsal: Rehearsal, everybody: Members) -> tuple[Work, dict[Rule, i
         if "gap" in scenario.audit:
             done += Work(probes=scored * _models(rehearsal, label, everybody, stayed))
     return done, rules
+
+
+def pairs_of_run(rehearsal: Rehearsal, everybody: Members) -> dict[Rule, float]:
+    """Pairs of clients, by rule, of which the server works out something: when all join, and once more in an audit."""
+    stayed = remaining(releases_of(rehearsal.scenario, everybody, rehearsal.seed), everybody)
+    rules = {strategy.rule for label, strategy in rehearsal.strategies.items() if _pairs(rehearsal, [label])}
+    audited = pairs(len(stayed)) * ("bitwise" in rehearsal.scenario.audit)
+    return {rule: pairs(len(everybody)) + audited for rule in rules}
 
 
 def _really(rehearsal: Rehearsal, rule: Rule, release: Release) -> int:

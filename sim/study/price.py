@@ -17,7 +17,7 @@ from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
 from sim.plan import needs, work
 from sim.plan.needs import Need
-from sim.plan.plan import clock, seconds
+from sim.plan.plan import clock, seconds, served
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Members, Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
@@ -78,7 +78,7 @@ def _price(point: Point, rehearsal: Rehearsal, speeds: Speeds, seen: Seen, about
     everybody, spec = rehearsal.sizes.clients, rehearsal.scenario.tuning
     done, rules = work.of_run(rehearsal, everybody)
     spared = spared_tunings(rehearsal, everybody, rules, seen, about)
-    alone = seconds(done, rules, spec, speeds)
+    alone = seconds(done, rules, spec, speeds) + served(work.pairs_of_run(rehearsal, everybody), speeds)
     here = alone - seconds(Work(), spared, spec, speeds)
     tunings = sum(rules.values())
     return Price(point, len(everybody), (tunings, tunings - sum(spared.values())), alone, here)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from sim.life.saved import SCENARIO, SUMMARY, new_folder
 from sim.life.system import check_data
 from sim.plan.checks import check_stream, room_for
 from sim.plan.needs import refuse
-from sim.run import nobody, resume, run_scenario
+from sim.run import resume, run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind, WorkersSpec
@@ -98,22 +98,19 @@ def open_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
     return Study(folder, asked.scenario(), points_of(asked))
 
 
-def play(study: Study, store: bool = True) -> None:
+def play(study: Study) -> None:
     """Play every point that is not done yet, with as many processes as the scenario has workers.
-
-    Args:
-        store: whether points share parts; the results are the same.
 
     Raises:
         InputError, WorkError: of a point, which is named.
     """
     others = processes(study)
-    with _helped(study, others, store), Locks(study.folder / LOCK) as locks, _progress(study) as done:
+    with _helped(study, others), Locks(study.folder / LOCK) as locks, _progress(study) as done:
         for wait in (False, True):  # what others were at is waited for at the end, and done if they have died
             for point in study.points:
                 if not _is_done(study, point) and locks.take(point.name, wait):
                     try:
-                        _played(study, point, locks, store, inline=others > 0)
+                        _played(study, point, locks, inline=others > 0)
                     finally:
                         locks.leave(point.name)
                 done()
@@ -144,9 +141,9 @@ def at_once(spec: WorkersSpec, points: int) -> int:
 
 
 @contextmanager
-def _helped(study: Study, others: int, store: bool) -> Iterator[None]:
+def _helped(study: Study, others: int) -> Iterator[None]:
     """Other processes play points of the study inside the block; they end with this one."""
-    command = [sys.executable, "-m", "sim.study.study", str(study.folder), *([] if store else ["alone"])]
+    command = [sys.executable, "-m", "sim.study.study", str(study.folder)]
     quiet = subprocess.DEVNULL  # a point that fails there is played here once more, and told
     started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) for _ in range(others)]
     try:
@@ -157,7 +154,7 @@ def _helped(study: Study, others: int, store: bool) -> Iterator[None]:
             each.communicate()
 
 
-def _help(folder: Path, store: bool) -> None:
+def _help(folder: Path) -> None:
     """Play points of a study until none is left that nobody is at, or the process that asked has gone."""
 
     def watch() -> None:
@@ -170,7 +167,7 @@ def _help(folder: Path, store: bool) -> None:
         for point in study.points:
             if not _is_done(study, point) and locks.take(point.name):
                 try:
-                    _played(study, point, locks, store, inline=True)
+                    _played(study, point, locks, inline=True)
                 finally:
                     locks.leave(point.name)
 
@@ -179,14 +176,14 @@ def _is_done(study: Study, point: Point) -> bool:
     return (study.folder / POINTS / point.name / SUMMARY).is_file()
 
 
-def _played(study: Study, point: Point, locks: Locks, store: bool, inline: bool) -> None:
+def _played(study: Study, point: Point, locks: Locks, inline: bool) -> None:
     """Play one point, or go on with it; what is done of the study is written afterwards."""
     if _is_done(study, point):  # by another process, between the look and the lock
         return
     folder = study.folder / POINTS / point.name
     open_workers = inline_workers if inline else opening.open_workers
-    with Parts(study.folder / PARTS) if store else nullcontext() as shared:
-        through = nobody if shared is None else partial(sharing, shared)
+    with Parts(study.folder / PARTS) as shared:
+        through = partial(sharing, shared)
         try:
             if (folder / SCENARIO).is_file():
                 resume(folder, (), open_workers, through)
@@ -229,4 +226,4 @@ def _progress(study: Study) -> Iterator[Callable[[], None]]:
 
 
 if __name__ == "__main__":
-    _help(Path(sys.argv[1]), sys.argv[2:] != ["alone"])
+    _help(Path(sys.argv[1]))

@@ -61,14 +61,12 @@ class Gram(Whole):
     def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
         """Inner products with every client that is here, each summed in an order that depends on the pair alone."""
         vector = sent[VECTOR]
+        mine = vector.astype(np.float64)
         for other in self.kept.members:
             if (min(client, other), max(client, other)) in self.products:
                 continue
             theirs = vector if other == client else self.kept[Vectors()].read(other)
-            parts = [
-                float((vector[s : s + BLOCK].astype(np.float64) * theirs[s : s + BLOCK]).sum())
-                for s in range(0, self.kept.size, BLOCK)
-            ]
+            parts = [float((mine[s : s + BLOCK] * theirs[s : s + BLOCK]).sum()) for s in range(0, self.kept.size, BLOCK)]
             self.products[min(client, other), max(client, other)] = math.fsum(parts)
 
     def erase(self, client: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from noting import noted_run
 from tiny_scenario import TINY
 
 from clients.errors import InputError
+from clients.jobs import Job, Reply, perform
+from clients.work.bench import Arrays
+from clients.work.site import Site
 from sim.life.saved import SUMMARY
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
@@ -28,6 +31,7 @@ from sim.study.results import flat, read_rows
 from sim.study.scale import scaled
 from sim.study.study import PARTS, Study, new_study, open_study, play
 from sim.study.sweep import points_of
+from sim.workers import workers
 
 SMALL: dict[str, Any] = TINY | {
     "strategies": [
@@ -193,12 +197,24 @@ def test_a_run_and_a_sweep_are_told_apart(tmp_path: Path) -> None:
 # -- playing a study --------------------------------------------------------------------------------------------------
 
 
+TUNED: list[tuple[str, str]] = []
+"""Clients who were really tuned for the study ``whole``, and under which rule, once for each time."""
+
+
 @pytest.fixture(scope="module")
 def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A finished study of two numbers of clients; not to be changed."""
     folder = tmp_path_factory.mktemp("study")
     study = new_study(asked(folder, sweep={"clients": [3, 6]}), folder / "out")
-    play(study)
+
+    def noted(site: Site, job: Job, shared: Arrays) -> Reply:
+        if job.kind == "tune":
+            TUNED.extend((client, job.facts["rule"]) for client in job.clients)
+        return perform(site, job, shared)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "perform", noted)
+        play(study)
     return study
 
 
@@ -293,14 +309,6 @@ def test_a_study_that_was_stopped_goes_on_where_it_stood(
         assert timeless(summary(point(study, clients))) == timeless(summary(point(whole, clients)))
 
 
-def test_without_a_store_the_results_are_the_same(whole: Study, tmp_path: Path) -> None:
-    study = new_study(asked(tmp_path, sweep={"clients": [3, 6]}), tmp_path / "out")
-    play(study, store=False)
-    for clients in (3, 6):
-        assert timeless(summary(point(study, clients))) == timeless(summary(point(whole, clients)))
-        assert not [record for record in ledger(point(study, clients)) if record["event"] == "shared"]
-
-
 def test_two_processes_share_a_study_and_one_may_be_killed(whole: Study, tmp_path: Path) -> None:
     study = new_study(asked(tmp_path, sweep={"clients": [3, 6]}), tmp_path / "out")
     command = [sys.executable, "-m", "sim.study.study", str(study.folder)]
@@ -336,14 +344,19 @@ def test_bad_data_show_before_anything_is_played(tmp_path: Path) -> None:
 # -- sharing and the store --------------------------------------------------------------------------------------------
 
 
-def test_sharing_asks_the_workers_for_each_client_once_however_many_runs_there_are(cache: Path, tmp_path: Path) -> None:
-    study = new_study(asked(tmp_path, sweep={"clients": [3, 6]}), tmp_path / "out")
-    _, alone = noted_run(study.points[0].scenario, tmp_path / "alone")
-    tuned = [(client, job.facts["rule"]) for job, _ in alone if job.kind == "tune" for client in job.clients]
-    play(study)
-    told = [r for clients in (3, 6) for r in ledger(point(study, clients)) if r["event"] == "shared"]
-    assert sum(r["of"] - r["parts"] for r in told if r["phase"] == "learning") == 0  # all of T = 3, none of T = 6
-    assert len(set(tuned)) == 12
+def test_each_client_is_tuned_once_for_all_points_and_a_deletion_or_an_audit_does_its_own_work(whole: Study) -> None:
+    def told(clients: int, event: str) -> list[str]:
+        return [record["client"] for record in ledger(point(whole, clients)) if record["event"] == event]
+
+    forgotten = {clients: told(clients, "forget") for clients in (3, 6)}
+    joined = {clients: set(told(clients, "join")) for clients in (3, 6)}
+    assert [len(set(forgotten[clients])) for clients in (3, 6)] == [1, 2]
+    audited = set[str]().union(*(joined[clients] - set(forgotten[clients]) for clients in (3, 6)))
+    assert Counter(TUNED) == Counter(
+        (client, rule)
+        for rule in ("plain", "sign_fixed")
+        for client in (*joined[6], *audited, *set(forgotten[3]), *set(forgotten[6]))
+    )
 
 
 def parts_of(folder: Path, most: int | None = None) -> Parts:
