@@ -351,13 +351,16 @@ def _price_study(asked: "Asked", out: Path | None) -> None:
 def _tell_study(folder: Path) -> None:
     """The results of a study; exit code 1 if a state is not what it should be or a strategy failed."""
     from sim.life.system import read_json
+    from sim.study.claims import in_words
     from sim.study.results import STUDY, read_rows
     from sim.study.table import tables
     from sim.terminal import console
 
-    rows = read_rows(folder)
-    for table in tables(read_json(folder / STUDY), rows, console.width):
+    rows, about = read_rows(folder), read_json(folder / STUDY)
+    for table in tables(about, rows, console.width):
         console.print(table)
+    for each in about["verdicts"]:
+        console.print(in_words(each), highlight=False, markup=False, soft_wrap=True)
     console.print(f"Study: {folder}", soft_wrap=True)
     exact = [row for row in rows if row["exactness"] == "exact"]
     _exit_if_different({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})

@@ -19,6 +19,7 @@ Point = tuple[Any, ...]
 
 
 MEAN = "mean"
+WORDS = {True: "holds", False: "does not hold", None: "not measured"}
 
 
 class Found(NamedTuple):
@@ -82,6 +83,11 @@ def verdict(claim: Claim, axes: Mapping[str, Sequence[Any]], rows: Sequence[Row]
         "why": "; ".join(told) or "no point of the study has these values",
         "published": claim.published,
     }
+
+
+def in_words(verdict: Mapping[str, Any]) -> str:
+    """A verdict as a line: whether it holds, the claim and the numbers."""
+    return f"{WORDS[verdict['holds']]}: {verdict['claim']} {verdict['why']}"
 
 
 def points(claim: Claim, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
