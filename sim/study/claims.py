@@ -234,6 +234,6 @@ def _text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Whole numbers from 100 on, else three digits behind the point; less than a thousandth as it is."""
-    if abs(value) >= 100 or (value == int(value) and abs(value) >= 2):
+    if abs(value) >= 100 or (value == int(value) and abs(value) != 1):
         return f"{value:,.0f}"
-    return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2g}"
+    return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"
