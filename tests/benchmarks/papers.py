@@ -9,6 +9,7 @@ OUT/verdicts.json has the verdicts of all that is done. The page is docs/reprodu
 """
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -74,7 +75,8 @@ def marked(holds: bool | None) -> str:
 def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation."""
     axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
-    told = list(dict.fromkeys(tuple(str(row[key]) for key in axes) for row in rows))
+    there = {tuple(str(row[key]) for key in axes) for row in rows}
+    told = [point for point in itertools.product(*(map(str, values) for values in axes.values())) if point in there]
     more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
     metrics = {ACCURACY: "members"} | more
     heads_of = {key: heads(values) for key, values in axes.items()}
