@@ -60,6 +60,7 @@ def tell_study(folder: Path, page: bool = True) -> None:
     be or a strategy failed."""
     from sim.life.system import read_json
     from sim.report.study_page import write_study_report
+    from sim.study.claims import in_words
     from sim.study.results import STUDY, read_rows
     from sim.study.table import tables
     from sim.terminal import console
@@ -68,6 +69,8 @@ def tell_study(folder: Path, page: bool = True) -> None:
     tell(study=folder, **content, results=rows)
     for table in tables(content, rows, console.width):
         console.print(table)
+    for each in content["verdicts"]:
+        console.print(in_words(each), highlight=False, markup=False, soft_wrap=True)
     if page:
         report = write_study_report(folder)
         tell(report=report)

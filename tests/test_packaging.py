@@ -30,6 +30,7 @@ def test_the_wheel_runs_a_packaged_scenario_from_anywhere(cache: Path, tmp_path:
     assert {
         "scenarios/quickstart.yaml",
         "scenarios/studies/folds.yaml",
+        "scenarios/papers/clamu_figure2.yaml",
         "scenarios/helpdesk.jsonl",
         "sim/report/page.py",
         "clients/app.py",

@@ -19,6 +19,7 @@ Point = tuple[Any, ...]
 
 
 MEAN = "mean"
+WORDS = {True: "holds", False: "does not hold", None: "not measured"}
 
 
 class Found(NamedTuple):
@@ -82,6 +83,11 @@ def verdict(claim: Claim, axes: Mapping[str, Sequence[Any]], rows: Sequence[Row]
         "why": "; ".join(told) or "no point of the study has these values",
         "published": claim.published,
     }
+
+
+def in_words(verdict: Mapping[str, Any]) -> str:
+    """A verdict as a line: whether it holds, the claim and the numbers."""
+    return f"{WORDS[verdict['holds']]}: {verdict['claim']} {verdict['why']}"
 
 
 def points(claim: Claim, axes: Mapping[str, Sequence[Any]]) -> list[Point]:
@@ -169,7 +175,8 @@ def _ratio(metric: str, rule: Ratio, table: Table, point: Point) -> Found:
     holds = (low is None or ratio >= low) and (high is None or ratio <= high)
     if rule.to is None:
         return Found(holds, f"{rule.of} {_number(value)}")
-    return Found(holds, f"{rule.of} {_number(value)} against {rule.to} {_number(other)}, {_number(ratio)} times")
+    whose = f"{rule.to}'s {rule.metric_to.rpartition('.')[2]}" if rule.metric_to else rule.to
+    return Found(holds, f"{rule.of} {_number(value)} against {whose} {_number(other)}, {_number(ratio)} times")
 
 
 def _along(table: Table, axis: str, point: Point) -> list[Point]:
@@ -227,6 +234,6 @@ def _text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Whole numbers from 100 on, else three digits behind the point; less than a thousandth as it is."""
-    if abs(value) >= 100 or (value == int(value) and abs(value) >= 2):
+    if abs(value) >= 100 or (value == int(value) and abs(value) != 1):
         return f"{value:,.0f}"
-    return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.2g}"
+    return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"

@@ -9,6 +9,7 @@ OUT/verdicts.json has the verdicts of all that is done. The page is docs/reprodu
 """
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -18,10 +19,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sim.study.claims import WORDS, in_words, short, verdicts
+
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, VERDICTS = DOCS / "reproductions.md", DOCS / "reproductions.json"
-WORDS = {True: "holds", False: "**does not hold**", None: "not measured"}
 ACCURACY = "accuracy.held_in_after"
 MEASURED = {"unlearning.forgotten": "forgotten", "unlearning.retained": "retained", "unlearning.gap": "average gap"}
 Row = Mapping[str, Any]
@@ -36,7 +38,6 @@ def names() -> list[str]:
 def found(out: Path) -> Found:
     """The verdicts of every study that is done, by name: its numbers, and today's claims."""
     from sim.scenario.file import load_scenario
-    from sim.study.claims import verdicts
     from sim.study.study import is_study, open_study
 
     told = {}
@@ -60,17 +61,22 @@ def flipped(before: Found, now: Found) -> Iterator[str]:
                 yield f"{name}: {claim} {WORDS[one['holds']]} → {WORDS[two['holds']]}: {two['why']}"
 
 
-def table(verdicts: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def table(found: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: what is claimed beside what was published and what came out, then the accuracies."""
     lines = ["| claim | published | here | |", "|---|---|---|---|"]
-    lines += [f"| {each['claim']} | {each['published']} | {each['why']} | {WORDS[each['holds']]} |" for each in verdicts]
+    lines += [f"| {each['claim']} | {each['published']} | {each['why']} | {marked(each['holds'])} |" for each in found]
     return "\n".join([*lines, "", numbers(study, rows)])
+
+
+def marked(holds: bool | None) -> str:
+    return WORDS[holds] if holds else f"**{WORDS[holds]}**"
 
 
 def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation."""
     axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
-    told = list(dict.fromkeys(tuple(str(row[key]) for key in axes) for row in rows))
+    there = {tuple(str(row[key]) for key in axes) for row in rows}
+    told = [point for point in itertools.product(*(map(str, values) for values in axes.values())) if point in there]
     more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
     metrics = {ACCURACY: "members"} | more
     heads_of = {key: heads(values) for key, values in axes.items()}
@@ -97,8 +103,6 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 def heads(values: Sequence[Any]) -> dict[str, str]:
     """By the text of an axis' value in a row, what stands above its column."""
-    from sim.study.claims import short
-
     whole = [json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value for value in values]
     return dict(zip(map(str, values), short(whole), strict=True))
 
@@ -153,7 +157,7 @@ def play_all(out: Path, wanted: Sequence[str]) -> None:
         play(name, out / name)
         print(f"{name}  {time.perf_counter() - start:.0f} s", flush=True)
         for each in found(out).get(name, []):
-            print(f"  {WORDS[each['holds']].strip('*'):<15} {each['claim']} {each['why']}", flush=True)
+            print(f"  {in_words(each)}", flush=True)
         (out / "verdicts.json").write_text(json.dumps(found(out), indent=1, ensure_ascii=False) + "\n")
 
 

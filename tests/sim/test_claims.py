@@ -90,7 +90,9 @@ def test_ratios_and_bounds() -> None:
     asked = claim(
         metric="parallel_steps.forget", ratio={"of": "a", "to": "a", "metric_to": "gradient_steps.forget", "within": [2, 2]}
     )
-    assert verdict(asked, AXES, two)["holds"] is True
+    found = verdict(asked, AXES, two)
+    assert found["holds"] is True
+    assert found["why"].startswith("clients 2: a 4 against a's forget 2, 2 times; clients 10: a 6")
     assert holds(claim(ratio={"of": "a", "to": "b", "within": [1, None]}), {"a": [1, 1, 1], "b": [0, 1, 1]}) is None
 
 

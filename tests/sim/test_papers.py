@@ -1,11 +1,14 @@
 """The papers' scenarios: each is read at both sizes, found by name, and claims what its own rows can decide."""
 
+import sys
 from pathlib import Path
 
 import pytest
-from tiny_scenario import tiny
+import yaml
+from tiny_scenario import TINY, tiny
 
 from clients.errors import InputError
+from sim import cli
 from sim.attacks.gap import NOTHING
 from sim.life.system import read_json
 from sim.scenario.claims import METRICS
@@ -117,3 +120,31 @@ def test_numbers_are_means_over_seeds_with_their_spread() -> None:
         "| `a` | 0.600 ± 0.141 | 0.250 |",
         "| `b` | – | – |",
     ]
+
+
+def test_a_study_tells_what_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = TINY | {"strategies": ["zero_shot", "local"], "stream": {"requests": 0}, "sweep": {"tuning.steps": [1, 2]}}
+    claims = [
+        {"says": "A tuned model stores more.", "metric": "storage_bytes", "order": {"above": "local", "below": "zero_shot"}},
+        {"says": "Nothing is stored.", "metric": "storage_bytes", "ratio": {"of": "local", "within": [0, 0]}},
+    ]
+    sizes = {"sizes": {"small": {"sweep": {"tuning.steps": [1]}, "data.clients": 4}}}
+    path = tmp_path / "few.yaml"
+    path.write_text(yaml.safe_dump(few | sizes | {"claims": claims}))
+    out = tmp_path / "study"
+    monkeypatch.setattr(sys, "argv", ["unmerge", "run", str(path), "--size", "small", "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "holds: A tuned model stores more. local " in told
+    assert "does not hold: Nothing is stored. local " in told
+    study = read_json(out / "study.json")
+    assert study["axes"] == {"tuning.steps": [1]}
+    assert [(each["claim"], each["holds"]) for each in study["verdicts"]] == [
+        ("A tuned model stores more.", True),
+        ("Nothing is stored.", False),
+    ]
+    assert study["verdicts"][0]["why"].endswith(" against zero_shot 0")
