@@ -92,7 +92,7 @@ def _opening(serving: Serving) -> str:
 def _exactness(serving: Serving) -> str:
     strategy, record = serving.life.system.strategies[serving.label], serving.life.record
     deleted, left = record["deleted"], len(serving.life.present)
-    told = f"{deleted} deletions were carried out; the state is of {left} clients. Nobody is named here.\n\n"
+    told = f"Deletions carried out: {deleted}. Clients left: {left}. Nobody is named here.\n\n"
     if strategy.exactness != "exact":
         return told + "Deletion is **approximate**: the model follows from having met those who were deleted.\n"
     rebuilt = record["rebuilt_digest"][serving.label]

@@ -6,11 +6,16 @@ Online the server says how many rows it has. Its own step is the row's number; s
 
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from sim.tracking.tracker import Place, Row
 
 MODE = "WANDB_MODE"
+TRIES, PAUSE = 20, 0.5
+"""How often it is tried to open a run, and seconds in between."""
 
 
 class WandB:
@@ -21,16 +26,19 @@ class WandB:
         if mode == "offline":
             shutil.rmtree(place.folder / "wandb", ignore_errors=True)
         place.folder.mkdir(parents=True, exist_ok=True)
-        self.run = wandb.init(
-            project=place.project,
-            id=place.identity,
-            name=place.title,
-            config=dict(place.parameters),
-            resume="allow",
-            dir=str(place.folder),
-            mode=mode,
-            reinit="create_new",  # one that the user has open in this process stays as it is
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True, save_code=False),
+        self.run = _opened(
+            partial(
+                wandb.init,
+                project=place.project,
+                id=place.identity,
+                name=place.title,
+                config=dict(place.parameters),
+                resume="allow",
+                dir=str(place.folder),
+                mode=mode,
+                reinit="create_new",  # one that the user has open in this process stays as it is
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True, save_code=False),
+            )
         )
         self.known = 0 if mode == "offline" else int(self.run.step)
         for axis in place.axes:
@@ -45,3 +53,15 @@ class WandB:
 
     def close(self) -> None:
         self.run.finish()
+
+
+def _opened(opening: Callable[[], Any]) -> Any:
+    """What ``opening`` returns; tried again while the library's own process still closes the run of a moment ago."""
+    for _ in range(TRIES - 1):
+        try:
+            return opening()
+        except Exception as error:
+            if "in use" not in str(error):
+                raise
+            time.sleep(PAUSE)
+    return opening()

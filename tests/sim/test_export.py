@@ -149,7 +149,7 @@ def test_the_card_tells_recipe_price_exactness_and_digests_and_names_nobody(t5: 
     }
     assert "# local, as served to one client" in card
     assert "Deletion is **exact**" in card
-    assert "1 deletions were carried out; the state is of 3 clients" in card
+    assert "Deletions carried out: 1. Clients left: 3." in card
     told = read_json(run / SUMMARY)["strategies"]["local"]
     assert told["state_digest"] in card
     assert served.site.model.digest in card

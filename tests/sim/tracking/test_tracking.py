@@ -1,6 +1,7 @@
 """What libraries are told: every evaluation once, in order, whatever kills the run; tracking decides nothing."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -371,7 +372,9 @@ def test_a_library_has_every_point_once(library: str, tmp_path: Path) -> None:
 def test_a_library_has_every_point_once_after_a_sigkill_and_a_request(library: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"report": {"html": False, "track": library}}))
     run = tmp_path / "run"
-    died = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path / "tiny.yaml"), str(run), "9"], cwd=ROOT, timeout=300)
+    own = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}  # or it would use this process's
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "tiny.yaml"), str(run), "9"]
+    died = subprocess.run(command, cwd=ROOT, timeout=300, env=own)
     assert died.returncode == -signal.SIGKILL
     assert not (run / "summary.json").exists()
     resume(run)
@@ -383,3 +386,19 @@ def test_a_library_has_every_point_once_after_a_sigkill_and_a_request(library: s
     near(points, points_of(run))
     told = json.loads((run / "summary.json").read_text())["strategies"]["average"]
     assert ends["average.gradient_steps.forget"] == told["gradient_steps"]["forget"] == 6
+
+
+def test_a_run_that_is_still_being_closed_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sim.tracking import wandb
+
+    monkeypatch.setattr(wandb, "PAUSE", 0)
+    answers = iter([RuntimeError("run ID 1 is in use"), RuntimeError("run ID 1 is in use"), None, ValueError("bad key")])
+
+    def opening() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "open"
+
+    assert wandb._opened(opening) == "open"
+    with pytest.raises(ValueError, match="bad key"):
+        wandb._opened(opening)
