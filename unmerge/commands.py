@@ -18,8 +18,10 @@ from sim.scenario.file import Asked, load_scenario
 from sim.scenario.file import load as read
 from sim.scenario.model import Scenario
 from sim.service import simulation
+from sim.study import price
 from sim.study import study as studies
 from sim.study.scale import scaled
+from sim.study.sweep import points_of
 from unmerge.asked import Overrides, Source, sets_of, source_of
 from unmerge.results import Run, Study
 
@@ -148,9 +150,16 @@ def verify(run: At, overrides: Overrides | None = None) -> pd.DataFrame:
 
 
 def plan(scenario: Source, overrides: Overrides | None = None, out: str | Path | None = None) -> dict[str, Any]:
-    """Price a scenario before it runs, as ``unmerge plan --format json`` does: steps, operations, bytes, seconds."""
-    asked = load(scenario, overrides)
-    return plans.facts(plan_of.plan(asked, new_folder(asked, None if out is None else Path(out))))
+    """Price a scenario, or one with a sweep, before it runs, as ``unmerge plan --format json`` does: steps, operations,
+    bytes, seconds."""
+    with source_of(scenario) as source:
+        whole = read(source, sets_of(overrides))
+        asked = whole.scenario()
+        folder = new_folder(asked, None if out is None else Path(out))
+        if asked.sweep:
+            prices, _ = price.prices_of(points_of(whole), folder)
+            return {"name": asked.name, "points": [each.facts() for each in prices]}
+        return plans.facts(plan_of.plan(asked, folder))
 
 
 def simulate(scenario: Source, overrides: Overrides | None = None, speeds: At | None = None) -> dict[str, Any]:

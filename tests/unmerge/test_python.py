@@ -128,6 +128,9 @@ def test_a_plan_and_a_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     planned = unmerge.plan(TINY)
     assert planned["clients"] == 5
     assert planned["strategies"]["average"]["gradient_steps"] == {"learn": 15, "forget": 3}
+    swept = unmerge.plan(TINY | {"sweep": {"clients": [2, 4]}, "strategies": ["average"], "audit": []})
+    tuned = {point["clients"]: point["client_tunings"] for point in swept["points"]}
+    assert tuned == {4: {"charged": 4, "done": 4}, 2: {"charged": 2, "done": 0}}  # the two are among the four
     told = unmerge.simulate(TINY, {"workers.count": [1, 2]})
     assert len(told["points"]) == 2
     assert list(tmp_path.iterdir()) == []  # nothing is written
