@@ -44,7 +44,8 @@ def test_a_study_by_command(typed: Callable[..., tuple[int, str, str]], tmp_path
     assert played.splitlines()[-1] == "Study: swept"
     code, again, error = typed("run", "--resume", "swept", cwd=tmp_path)
     assert (code, again) == (0, played), error
-    assert typed("report", "swept", cwd=tmp_path) == (0, played, "")
+    told = played.replace("Study: swept", f"Report: {Path('swept') / 'report.html'}")  # asked for, so there is a page
+    assert typed("report", "swept", cwd=tmp_path) == (0, told, "")
     options = ["--clients", "1,2", "--seeds", "7", "--strategies", "zero_shot,average", "--out", "scaled"]
     code, scaled, error = typed("scale", "tiny.yaml", *options, cwd=tmp_path)
     assert (code, scaled.replace("scaled", "swept")) == (0, played), error
