@@ -155,15 +155,24 @@ def _tune(site: Site, job: Job, shared: Arrays) -> Reply:
         arrays |= {f"{each.key}/{client}": contribution(derived, each) for each in wants if each != SUM}
     if SUM in wants:
         arrays[SUM.key] = partial.total
-    steps = [t["steps"] for t in tunings.values()]
-    facts = {
+    return Reply(job.clients, tuned_facts(tunings, bounds[-1]), arrays)
+
+
+def tuned_facts(tunings: Mapping[str, Mapping[str, Any]], parameters: int) -> dict[str, Any]:
+    """The facts of a tune job's reply, but for its seconds.
+
+    Args:
+        tunings: by client what is told of each.
+        parameters: entries of a vector.
+    """
+    steps = [tuning["steps"] for tuning in tunings.values()]
+    return {
         "tunings": tunings,
         "gradient_steps": sum(steps),
         "parallel_steps": max(steps),
         "client_tunings": len(steps),
-        "parameters": bounds[-1],
+        "parameters": parameters,
     }
-    return Reply(job.clients, facts, arrays)
 
 
 def _learn_mask(site: Site, job: Job, shared: Arrays) -> Reply:
@@ -212,11 +221,20 @@ def _probe(site: Site, job: Job, shared: Arrays) -> Reply:
 
 def _measured(site: Site, job: Job, shared: Arrays, measure: Measure[M]) -> tuple[list[list[M]], dict[str, Any]]:
     """What is measured of each client's served model at each of its scales, and the facts of such a job."""
-    found, evaluations = [], 0
+    found, asked = [], served_in(job)
     theta0 = site.model.theta0.cpu().numpy()  # once a job: on a GPU this copies
     bench = Bench(site.model, theta0, site.manifest.label_sets, site.embedding)
-    for client, (served, scales) in zip(job.clients, served_in(job), strict=True):
+    for client, (served, scales) in zip(job.clients, asked, strict=True):
         found.append(list(served.measured(bench, site.shard(client), shared, scales, measure)))
-        evaluations += len(scales) * served.models
     site.model.reset()
-    return found, {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0, "evaluations": evaluations}
+    return found, measured_facts(asked)
+
+
+def evaluations_of(asked: Iterable[tuple[Served, Sequence[float]]]) -> int:
+    """Served models that a score or probe job evaluates, each at each of its scales."""
+    return sum(len(scales) * served.models for served, scales in asked)
+
+
+def measured_facts(asked: Iterable[tuple[Served, Sequence[float]]]) -> dict[str, Any]:
+    """What a score or probe job is charged, but for its seconds; ``asked`` as ``served_in``."""
+    return {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0, "evaluations": evaluations_of(asked)}

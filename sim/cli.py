@@ -383,14 +383,14 @@ def _price_study(asked: "Asked", out: Path | None) -> None:
     """Price a scenario with a sweep. Exit code 1 if there is no room for it."""
     from sim.life.saved import new_folder
     from sim.plan.needs import refuse
-    from sim.study.price import prices_of, table, totals
+    from sim.study.price import facts, prices_of, table, totals
     from sim.study.study import at_once
     from sim.study.sweep import points_of
     from sim.terminal import console
 
     scenario, points = asked.scenario(), points_of(asked)
     prices, need = prices_of(points, new_folder(scenario, out))
-    tell(name=scenario.name, points=[price.facts() for price in prices])
+    tell(**facts(scenario.name, prices))
     console.print(table(scenario.name, prices))
     for line in totals(prices, at_once(scenario.workers, len(points))):
         console.print(line, highlight=False, markup=False)

@@ -4,7 +4,7 @@ The exit code is 1, by an ``InputError``, where a state is not what it should be
 failed. Everything was written before.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,7 @@ def tell_run(run: Path, table: Callable[[dict[str, Any], int], "Table"], line: s
             f"{run}: {most} clients are missing, and workers.allow_missing is {summary['allow_missing']}; what the others "
             "came to was written"
         )
-    if named := [label for label, result in checked.strategies.items() if result.failed]:
-        raise InputError(f"{run}: {', '.join(named)} failed; what the others came to was written")
+    refuse_failures(run, [label for label, result in checked.strategies.items() if result.failed])
 
 
 def tell_request(run: Path, done: str, costs: Mapping[str, Any]) -> None:
@@ -60,8 +59,9 @@ def tell_study(folder: Path, page: bool = True) -> None:
     be or a strategy failed."""
     from sim.life.system import read_json
     from sim.report.study_page import write_study_report
+    from sim.report.study_results import STUDY
     from sim.study.claims import in_words
-    from sim.study.results import STUDY, read_rows
+    from sim.study.results import read_rows
     from sim.study.table import tables
     from sim.terminal import console
 
@@ -77,8 +77,7 @@ def tell_study(folder: Path, page: bool = True) -> None:
     console.print(f"Report: {report}" if page else f"Study: {folder}", soft_wrap=True)
     exact = [row for row in rows if row["exactness"] == "exact"]
     refuse_differences({f"{row['label']} at {row['point']}": row["bitwise_equal"] for row in exact})
-    if failed := [f"{row['label']} at {row['point']}" for row in rows if row["failed"]]:
-        raise InputError(f"{folder}: {', '.join(failed)} failed; what the others came to was written")
+    refuse_failures(folder, [f"{row['label']} at {row['point']}" for row in rows if row["failed"]])
 
 
 def _gap(summary: dict[str, Any]) -> None:
@@ -95,6 +94,12 @@ def refuse_differences(equal: Mapping[str, bool | None]) -> None:
     wrong = [label for label, same in equal.items() if same is False]
     if wrong:
         raise InputError(f"not bitwise equal to a rebuild from the retained clients: {', '.join(wrong)}")
+
+
+def refuse_failures(folder: Path, failed: Sequence[str]) -> None:
+    """Raise InputError, with the names of those who failed."""
+    if failed:
+        raise InputError(f"{folder}: {', '.join(failed)} failed; what the others came to was written")
 
 
 @contextmanager

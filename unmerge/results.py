@@ -14,9 +14,10 @@ from sim.life import ledger
 from sim.life.record import PHASES, PROGRESS, ROWS
 from sim.life.saved import LEDGER, SCENARIO, SUMMARY
 from sim.life.system import read_json
+from sim.report.study_results import STUDY
 from sim.scenario.file import load_scenario
 from sim.scenario.model import Scenario
-from sim.study.results import POINTS, STUDY, flat, read_rows
+from sim.study.results import POINTS, flat, read_rows
 from sim.study.study import is_study
 from unmerge.asked import Overrides, sets_of
 

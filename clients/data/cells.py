@@ -7,7 +7,8 @@ What is nested is JSON. A null and a float that is no number (NaN) are no value.
 """
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,12 @@ def number(written: str) -> Number | None:
 def text_of(value: Any) -> str:
     """What one value that is there is as text; see the module."""
     return value if isinstance(value, str) else _nested(value)
+
+
+def most_frequent(texts: Iterable[str]) -> str:
+    """The text that is there most often, the lowest of equals; empty where there is none."""
+    counts = Counter(texts)
+    return min(counts, key=lambda text: (-counts[text], text), default="")
 
 
 def _nested(value: Any) -> str:

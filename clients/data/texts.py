@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clients.data import dealing, findings, sides, text_files
-from clients.data.cells import TEXT, text_of
+from clients.data.cells import TEXT, most_frequent, text_of
 from clients.data.dataset import Dataset, Example, LabelSet, columns, fill, recorded, split_template
 from clients.data.hub import open_texts
 from clients.data.population import Population
@@ -157,8 +157,7 @@ def _dealt(rows: Rows, spec: Texts, seed: int) -> Dataset:
 def _group(rows: Rows, numbers: Iterable[int]) -> str:
     """What most of these rows say, the lowest text of equals; empty where none says it."""
     values = [rows.groups[number] for number in numbers] if rows.groups else []
-    counts = Counter(text_of(value) for value in values if value not in (None, ""))
-    return min(counts, key=lambda text: (-counts[text], text), default="")
+    return most_frequent(text_of(value) for value in values if value not in (None, ""))
 
 
 def _found(rows: Rows, spec: Texts, known: Population) -> findings.Findings:

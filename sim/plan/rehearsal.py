@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.jobs import Job, Reply, served_in
+from clients.jobs import Job, Reply, evaluations_of, served_in
 from clients.work.pooled import Training
 from clients.work.served import Served
 from sim.life.asking import Asker, training_key
@@ -147,7 +147,7 @@ class Counting:
                 return work, {}, {"vector": np.zeros(self.kept.size, dtype=np.float32)}
             case "score":
                 asked = served_in(job)
-                evaluations = sum(len(scales) * served.models for served, scales in asked)
+                evaluations = evaluations_of(asked)
                 passes = sum(served.passes(len(scales)) for served, scales in asked)
                 scores = [[SCORE] * len(scales) for _, scales in asked]
                 return Work(evaluations=evaluations, spared=max(0, evaluations - passes)), {"scores": scores}, {}

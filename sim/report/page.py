@@ -5,7 +5,7 @@ In a module, because `flwr run .` copies an app's Python files but not a templat
 """
 
 PAGE = r"""{% extends "frame" %}
-{% from "parts" import name_of, figure, filters, numbers %}
+{% from "parts" import computed, figure, filters, name_of, numbers, said %}
 {% set comparing = runs | length > 1 %}
 {% block title %}{{ runs.values() | map(attribute="name") | unique | join(", ") }}{% endblock %}
 {% block body %}
@@ -27,13 +27,9 @@ PAGE = r"""{% extends "frame" %}
 {% for name, lines in words.items() if lines %}
 {% if comparing %}<h3>{{ name }}</h3>{% endif %}
 
-<ul class="words">
-{% for line in lines %}
-<li>{{ line | replace(" %", "\u00a0%") }}</li>
+{{ said(lines) }}
 {% endfor %}
-</ul>
-{% endfor %}
-<p class="note">Computed from the table below: recovered is the share of the way in held-in accuracy from what nobody tuned to what each client tunes alone.</p>
+{{ computed("") }}
 {% endif %}
 
 <h2>Results</h2>

@@ -60,6 +60,20 @@ class Group(NamedTuple):
     figures: list[Drawn]
 
 
+class Measure(NamedTuple):
+    """What a panel along an axis shows."""
+
+    title: str
+    ylabel: str
+    scale: Scale
+    of: Callable[[Row], float | None]
+    caption: str
+
+
+Panels = Mapping[str, Sequence[Measure]]
+"""Measures that stand side by side, by the figure's kind."""
+
+
 def write_study_report(folder: Path) -> Path:
     """Write ``figures/`` and ``report.html`` into a study folder.
 
@@ -68,7 +82,8 @@ def write_study_report(folder: Path) -> Path:
     """
     study = read_study(folder)
     with matplotlib.rc_context(RC):
-        groups = {axis: _along(study, axis, folder / "figures") for axis in study.axes}
+        panels = _panels(study)
+        groups = {axis: _along(study, axis, panels, folder / "figures") for axis in study.axes}
         pareto = [_pareto(study, place, number, folder / "figures") for number, place in enumerate(study.places[:POINTS], 1)]
     columns = columns_of(study)
     name = folder.resolve().name
@@ -113,17 +128,20 @@ def words(study: Study) -> dict[str, list[str]]:
     return {heading: lines for heading, lines in found.items() if lines}
 
 
-def _along(study: Study, axis: str, folder: Path) -> list[Group]:
+def _along(study: Study, axis: str, panels: Panels, folder: Path) -> list[Group]:
     """Along an axis of several values, for each combination of the others' values."""
     found = []
     for number, (others, places) in enumerate(_combinations(study, axis)[:DRAWN], 1):
         if len(places) > 1:
             end = "" if number == 1 else f"-{number}"
-            found.append(Group(others, [_drawn(study, axis, places, kind, end, folder) for kind in _panels(study)]))
+            drawn = [_drawn(study, axis, places, kind, measures, end, folder) for kind, measures in panels.items()]
+            found.append(Group(others, drawn))
     return found
 
 
-def _drawn(study: Study, axis: str, places: Sequence[Place], kind: str, end: str, folder: Path) -> Drawn:
+def _drawn(
+    study: Study, axis: str, places: Sequence[Place], kind: str, measures: Sequence[Measure], end: str, folder: Path
+) -> Drawn:
     index = study.axes.index(axis)
     values = [place[index] for place in places]
     numeric = all(is_number(value) for value in values)
@@ -139,29 +157,16 @@ def _drawn(study: Study, axis: str, places: Sequence[Place], kind: str, end: str
         return Curve(label, look, [x for x, _ in there], [mean for mean, _, _ in found], [each[1:] for each in found])
 
     labels = [label for label in study.strategies if any(label in some for some in rows)]
-    made = [
-        Panel(each.title, each.ylabel, each.scale, [curve(label, each.of) for label in labels])
-        for each in _panels(study)[kind]
-    ]
+    made = [Panel(each.title, each.ylabel, each.scale, [curve(label, each.of) for label in labels]) for each in measures]
     name = f"{kind}-by-{re.sub(r'[^0-9A-Za-z]+', '-', axis)}{end}"
     ticks = [(x, text_of(value)) for x, value in zip(xs, values, strict=True)]
     figure = along_figure(axis, ticks, numeric and is_logarithmic(axis, xs), made)
     about = f"Line charts against {axis}: {', '.join(panel.title for panel in made)}"
-    caption = " ".join(measure.caption for measure in _panels(study)[kind])
+    caption = " ".join(measure.caption for measure in measures)
     return Drawn(name, written(figure, folder / name, name), about, kind, caption)
 
 
-class Measure(NamedTuple):
-    """What a panel along an axis shows."""
-
-    title: str
-    ylabel: str
-    scale: Scale
-    of: Callable[[Row], float | None]
-    caption: str
-
-
-def _panels(study: Study) -> dict[str, list[Measure]]:
+def _panels(study: Study) -> Panels:
     """The figures along an axis, and the measures that stand side by side in each."""
     gap = gaps(study.rows)
     deleted = any(row["requests"] for row in study.rows)

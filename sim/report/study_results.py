@@ -1,6 +1,5 @@
 """What a study has come to: its rows, and what the report makes of them: outcomes at a point, curves along an axis."""
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from clients.errors import InputError
 from sim.report.outcome import Outcome
+from sim.report.summary import checked
 from strategies.registry import CEILING
 
 STUDY, RESULTS = "study.json", "results.parquet"
@@ -95,26 +95,13 @@ def read_study(folder: Path) -> Study:
     Raises:
         InputError: a file is missing or damaged, a column is missing, or no point is done.
     """
-    about, table = _about(folder / STUDY), _table(folder / RESULTS)
+    about, table = checked(folder / STUDY, About, REMEDY), _table(folder / RESULTS)
     if not table.num_rows:
         raise InputError(f"{folder / RESULTS}: no point is done yet; {REMEDY}")
     if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
         raise InputError(f"{folder / RESULTS}: has no column {', '.join(missing)}; {REMEDY}")
     rows = [{key: _known(value) for key, value in row.items()} for row in table.to_pylist()]
     return Study(about, sorted(rows, key=lambda row: ([_order(row[axis]) for axis in about.axes], row["seed"])))
-
-
-def _about(path: Path) -> About:
-    try:
-        return About.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{path}: damaged at {where} ({first['msg']}); {REMEDY}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON ({error}); {REMEDY}") from error
 
 
 def _table(path: Path) -> Any:

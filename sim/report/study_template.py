@@ -2,7 +2,7 @@
 """The page of a study as a jinja2 template; its frame and parts are those of all pages (``shell``)."""
 
 STUDY = r"""{% extends "frame" %}
-{% from "parts" import name_of, figure, filters %}
+{% from "parts" import computed, figure, filters, name_of, said %}
 {% block title %}{{ about.name }}{% endblock %}
 {% macro drawn(each) %}
 {% call figure(each.svg, each.name, command, each.about) %}{{ each.caption }}{% if several %} {{ "Bars" if each.kind == "pareto" else "Lines: means over seeds; bands" }}: least and most over seeds.{% endif %}{% endcall %}
@@ -22,13 +22,9 @@ STUDY = r"""{% extends "frame" %}
 {% for heading, lines in words.items() %}
 {% if heading %}<h3>{{ heading }}</h3>{% endif %}
 
-<ul class="words">
-{% for line in lines %}
-<li>{{ line | replace(" %", "\u00a0%") }}</li>
+{{ said(lines) }}
 {% endfor %}
-</ul>
-{% endfor %}
-<p class="note">Computed from the table below: recovered is the share of the way in held-in accuracy from what nobody tuned to what each client tunes alone.{% if several %} Figures are means over seeds.{% endif %}</p>
+{{ computed(" Figures are means over seeds." if several else "") }}
 {% endif %}
 
 {% if about.verdicts %}

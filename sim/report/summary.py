@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,8 @@ from sim.report.gap import Unlearning
 from sim.report.notes import notes
 from sim.report.times import Backlog, Times, TimeToForget
 from strategies.registry import FLOOR, PRIOR
+
+C = TypeVar("C", bound=BaseModel)
 
 
 class Phases(BaseModel):
@@ -130,17 +132,14 @@ class Summary(BaseModel):
         return notes(self.missing, self.gone, failed, self.sides.halved, below, prior)
 
 
-def read_summary(run: Path) -> Summary:
-    """The summary of a run folder, checked.
+def checked(path: Path, model: type[C], remedy: str) -> C:
+    """What a file of JSON holds, checked.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing or damaged; ``remedy`` says what would be right.
     """
-    path = run / "summary.json"
-    remedy = "give the folder of a finished run, or run its scenario.yaml again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        summary = Summary.model_validate(content)
+        return model.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except ValidationError as error:
@@ -149,6 +148,17 @@ def read_summary(run: Path) -> Summary:
         raise InputError(f"{path}: damaged at {where} ({first['msg']}); {remedy}") from error
     except ValueError as error:
         raise InputError(f"{path}: damaged, not JSON ({error}); {remedy}") from error
+
+
+def read_summary(run: Path) -> Summary:
+    """The summary of a run folder, checked.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = run / "summary.json"
+    remedy = "give the folder of a finished run, or run its scenario.yaml again"
+    summary = checked(path, Summary, remedy)
     missing = summary.strategies.keys() - summary.curve.keys()
     if missing:
         raise InputError(f"{path}: damaged at curve (nothing for {', '.join(sorted(missing))}); {remedy}")

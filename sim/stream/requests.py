@@ -2,13 +2,13 @@
 
 import random
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from clients.data.cells import most_frequent
 from clients.data.population import Population
 from clients.data.shards import Shard
 from sim.scenario.arrivals import Days
@@ -94,14 +94,13 @@ def askers_of(who: Population, shards: Iterable[Shard] = ()) -> Askers:
     others = sorted(set(who.clients) - {*who.joining, *who.unseen})
     places = {client: place for place, client in enumerate(who.clients)}
     mine = {shard.client: shard for shard in shards}
-    answers = {client: Counter(example.answer for example in shard.train) for client, shard in mine.items()}
     return Askers(
         len(joining),
         len(others),
         (*joining, *others),
         np.array([places[client] for client in joining], dtype=np.int64),
         np.array([len(mine[client].examples) for client in joining], dtype=np.int64) if mine else None,
-        [min(answers[client], key=lambda label: (-answers[client][label], label)) for client in joining] if answers else (),
+        [most_frequent(example.answer for example in mine[client].train) for client in joining] if mine else (),
         [mine[client].group for client in joining] if mine else (),
     )
 

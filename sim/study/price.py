@@ -54,6 +54,11 @@ class Price:
         return about | {"client_tunings": done, "seconds": seconds}
 
 
+def facts(name: str, prices: Sequence[Price]) -> dict[str, Any]:
+    """What a study takes, as JSON values."""
+    return {"name": name, "points": [price.facts() for price in prices]}
+
+
 def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
     """The price of each point, in the order in which they are played, and what the whole study needs of the machine.
 

@@ -11,24 +11,20 @@ from clients.errors import InputError
 from clients.exact.files import write_whole
 from sim.life.saved import SUMMARY
 from sim.life.system import read_json, write_json
+from sim.report.study_results import RESULTS, STUDY
 from sim.scenario.model import Scenario
 from sim.study.claims import verdicts
 from sim.study.sweep import Point, shown
 
-POINTS, RESULTS, STUDY = "points", "results.parquet", "study.json"
+POINTS = "points"
 SCALAR = str | int | float | bool | None
 
 Row = dict[str, Any]
 
 
-def rows_of(folder: Path, points: Sequence[Point]) -> list[Row]:
-    """The rows of all points that are done, in the order of the sweep's values."""
-    found = []
-    for point in points:
-        path = folder / POINTS / point.name / SUMMARY
-        if path.is_file():
-            found += of_point(point, read_json(path))
-    return found
+def summary_of(folder: Path, point: Point) -> Path:
+    """Where what a point has come to stands, once it is done."""
+    return folder / POINTS / point.name / SUMMARY
 
 
 def of_point(point: Point, summary: Mapping[str, Any]) -> list[Row]:
@@ -60,23 +56,28 @@ def flat(values: Mapping[str, Any], before: str = "") -> Row:
 
 
 def write(folder: Path, scenario: Scenario, points: Sequence[Point]) -> None:
-    """Write both files anew."""
-    rows = rows_of(folder, points)
+    """Write both files anew, of all points that are done."""
+    done = [(point, read_json(path)) for point in points if (path := summary_of(folder, point)).is_file()]
+    rows = [row for point, summary in done for row in of_point(point, summary)]
     write_whole(folder / RESULTS, as_parquet(rows))
-    write_json(folder / STUDY, about(folder, scenario, points, rows))
+    write_json(folder / STUDY, about(scenario, len(points), [summary for _, summary in done], rows))
 
 
-def about(folder: Path, scenario: Scenario, points: Sequence[Point], rows: Sequence[Row]) -> dict[str, Any]:
-    """The content of ``study.json``."""
-    summaries = [path for point in points if (path := folder / POINTS / point.name / SUMMARY).is_file()]
-    told = [read_json(path) for path in summaries]
+def about(scenario: Scenario, asked: int, told: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> dict[str, Any]:
+    """The content of ``study.json``.
+
+    Args:
+        asked: how many points the study has.
+        told: the summaries of those that are done.
+        rows: theirs.
+    """
     return {
         "name": scenario.name,
         "metric": told[0]["metric"] if told else None,
         "axes": {key: [shown(value) for value in values] for key, values in scenario.sweep.items()},
         "seeds": list(scenario.seeds),
         "strategies": list(dict.fromkeys(row["label"] for row in rows)),
-        "points": {"done": len(told), "asked": len(points)},
+        "points": {"done": len(told), "asked": asked},
         "seconds": round(sum(each["seconds"] for each in told), 1),
         "verdicts": verdicts(scenario.claims, scenario.sweep, rows),
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from clients import outside
 from clients.exact.exact_sum import ExactSum
-from clients.jobs import Job, Reply, served_in
+from clients.jobs import Job, Reply, measured_facts, served_in, tuned_facts
 from clients.work.contributions import SUM, Wanted
 from clients.work.rules import rule_of
 from clients.work.site import Site, open_site
@@ -128,8 +128,9 @@ class Sharing:
     def _key(self, job: Job, client: str) -> str:
         if job.kind == "tune":
             return tuning_key(self.site, self._world, client, job.facts["rule"], self.phase)
-        item, arrays = alone(job, client).facts["items"][0], alone(job, client).arrays
-        return score_key(self.site, self._world, client, item, arrays, [job.facts["part"], self.phase])
+        single = alone(job, client)
+        where = [job.facts["part"], self.phase]
+        return score_key(self.site, self._world, client, single.facts["items"][0], single.arrays, where)
 
     def _has(self, cohort: Cohort, client: str) -> bool:
         return self.parts.has(cohort.keys[client], names(cohort.job))
@@ -221,10 +222,8 @@ def together(site: Site, job: Job, parts: Mapping[str, Part]) -> Reply:
     """The reply to a job that these are the parts of, as a worker would have given it."""
     seconds = {"seconds": sum(float(part.facts["seconds"]) for part in parts.values())}
     if job.kind == "score":
-        counted = sum(len(scales) * served.models for served, scales in served_in(job))
-        facts = {"scores": [parts[client].facts["values"] for client in job.clients]}
-        none = {"gradient_steps": 0, "parallel_steps": 0, "client_tunings": 0, "evaluations": counted}
-        return Reply(job.clients, facts | none | seconds)
+        scores = {"scores": [parts[client].facts["values"] for client in job.clients]}
+        return Reply(job.clients, scores | measured_facts(served_in(job)) | seconds)
     wants = [Wanted(what=what, value=value) for what, value in job.facts["wants"]]
     grid = rule_of(job.facts["rule"]).grid(site)
     size = next(iter(parts.values())).facts["parameters"]
@@ -237,12 +236,4 @@ def together(site: Site, job: Job, parts: Mapping[str, Part]) -> Reply:
     if SUM in wants:
         arrays[SUM.key] = partial.total
     tunings = {client: parts[client].facts["tuning"] for client in job.clients}
-    steps = [tuning["steps"] for tuning in tunings.values()]
-    counted_facts = {
-        "tunings": tunings,
-        "gradient_steps": sum(steps),
-        "parallel_steps": max(steps),
-        "client_tunings": len(steps),
-        "parameters": size,
-    }
-    return Reply(job.clients, counted_facts | seconds, arrays)
+    return Reply(job.clients, tuned_facts(tunings, size) | seconds, arrays)

@@ -22,7 +22,7 @@ from clients.errors import InputError, WorkError
 from clients.exact.files import write_whole
 from clients.settings import Settings
 from clients.work.site import open_site
-from sim.life.saved import SCENARIO, SUMMARY, new_folder
+from sim.life.saved import SCENARIO, new_folder
 from sim.life.system import check_data
 from sim.plan.checks import check_stream, room_for
 from sim.plan.needs import refuse
@@ -33,7 +33,7 @@ from sim.scenario.workers import Kind, WorkersSpec
 from sim.study import parts, results
 from sim.study.locks import Locks
 from sim.study.parts import Parts
-from sim.study.results import POINTS, Row
+from sim.study.results import POINTS, summary_of
 from sim.study.sharing import sharing
 from sim.study.sweep import Point, points_of
 from sim.terminal import console
@@ -50,11 +50,6 @@ class Study:
     folder: Path
     scenario: Scenario
     points: Sequence[Point]
-
-    @property
-    def rows(self) -> list[Row]:
-        """The results until now."""
-        return results.rows_of(self.folder, self.points)
 
 
 def is_study(folder: Path) -> bool:
@@ -173,7 +168,7 @@ def _help(folder: Path) -> None:
 
 
 def _is_done(study: Study, point: Point) -> bool:
-    return (study.folder / POINTS / point.name / SUMMARY).is_file()
+    return summary_of(study.folder, point).is_file()
 
 
 def _played(study: Study, point: Point, locks: Locks, inline: bool) -> None:
