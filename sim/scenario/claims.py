@@ -152,7 +152,7 @@ def check(
     Raises:
         ValueError: a claim names a strategy, a metric, an axis or a value that there is not.
     """
-    if claims and not axes:
+    if not axes:
         raise ValueError("claims: they are decided by a study; add sweep: with at least one key and its values")
     for number, claim in enumerate(claims):
         place = f"claims.{number} ({claim.says})"
