@@ -146,6 +146,7 @@ def check(
     """Whether a study of these axes and strategies can decide the claims.
 
     Args:
+        claims: at least one.
         axes: of the sweep, key to values.
         measured: what the scenario's ``audit`` asks for.
 
