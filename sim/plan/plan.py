@@ -1,8 +1,8 @@
 """What a scenario will cost on this machine, as it is told: its ``work`` at measured ``speeds``, and what it ``needs``.
 
 FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
-are client work divided by the number of workers, and for a whole run what the server works out of pairs of clients, which grows
-with their square. What else the server does, and starting workers, are not in them.
+are client work divided by the number of workers, and for a whole run what the server works out of pairs of clients, which
+grows with their square. What else the server does, and starting workers, are not in them.
 """
 
 from collections import Counter

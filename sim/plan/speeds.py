@@ -13,7 +13,7 @@ Memory is that of the clients whose passes are the largest, in tuning and in sco
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from clients.errors import WorkError
 from clients.jobs import Job, Reply, perform, score_job, tune_job
 from clients.models.flat import SCORED_AT_ONCE
 from clients.settings import TuningSpec
-from clients.work.contributions import Wanted
+from clients.work.contributions import SUM, Wanted
 from clients.work.rules import rule_of
 from clients.work.served import BASE
 from clients.work.site import Site
@@ -92,7 +92,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
         each, beside, width = _tuning_seconds(site, typical, rule, wants)
         replies = [_tuned(site, tune_job([shard.client], rule, wants), 1) for shard in most]
-        pair[rule] = _pair_seconds(site, rule, parts, replies[0]) if any(part.joins_late for part in parts) else 0.0
+        pair[rule] = _pair_seconds(site, rule, [part for part in parts if part.joins_late], replies[0])
         step[rule], joining[rule] = larger * each, larger * beside
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
@@ -153,19 +153,22 @@ def _seconds(site: Site, job: Job, steps: int) -> float:
     return float(_tuned(site, job, steps).facts["seconds"])
 
 
-def _pair_seconds(site: Site, rule: str, parts: Iterable[Part], reply: Reply) -> float:
-    """Seconds of the server for a pair: a few clients join, then others, who are all alike.
+def _pair_seconds(site: Site, rule: str, parts: Sequence[Part], reply: Reply) -> float:
+    """Seconds of the server for a pair, of which it keeps these parts: a few clients join, then others, who are all alike.
 
     The first n take n·c + n(n + 1)/2·p, so that c, what each takes by itself, falls out of two measurements.
     """
+    if not parts:
+        return 0.0
     (client,) = reply.clients
     few, many = JOINING
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kept = Kept(folder, rule, bounds_of(site, rule), parts, site.settings.seed, Folder(folder), grid=grid_of(site, rule))
+        wanted = {each.key for each in kept.wants()}
         spent, started = 0.0, time.process_time()
         for number in range(many):
-            kept.absorb(_called(reply, client, str(number)))
+            kept.absorb(_called(reply, client, str(number), wanted))
             if number + 1 == few:
                 spent = time.process_time() - started
         longer = time.process_time() - started
@@ -177,9 +180,10 @@ def pairs(clients: int) -> float:
     return clients * (clients + 1) / 2
 
 
-def _called(reply: Reply, client: str, name: str) -> Reply:
-    """The same, of a client of another name."""
-    arrays = {key.replace(f"/{client}", f"/{name}"): array for key, array in reply.arrays.items()}
+def _called(reply: Reply, client: str, name: str, wanted: Container[str]) -> Reply:
+    """The same, of a client of another name, with the arrays that are wanted."""
+    sent = {key.partition("/")[0]: array for key, array in reply.arrays.items() if key != SUM.key}
+    arrays = {f"{key}/{name}": array for key, array in sent.items() if key in wanted}
     return Reply((name,), reply.facts | {"tunings": {name: reply.facts["tunings"][client]}}, arrays)
 
 

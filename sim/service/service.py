@@ -66,6 +66,8 @@ def askers(scenario: Scenario, seed: int) -> Askers:
 def check(scenario: Scenario) -> None:
     """Raise InputError for what cannot be simulated without models."""
     spec = scenario.stream
+    if scenario.sweep:
+        raise InputError("sweep: a study is played; simulate at several values by lists, as in --set workers.count=[1,2]")
     if spec.order.name == "adaptive":
         raise InputError(
             "stream.order: adaptive asks by scores, and nothing is scored where nothing is trained; play it with unmerge run"

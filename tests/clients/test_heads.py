@@ -87,6 +87,37 @@ def scored(site: Site, client: str, served: Served, shared: dict[str, np.ndarray
 # -- φ ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mix", [0.0, 0.5])
+def test_a_head_on_the_frozen_model_passes_over_the_data_as_often_as_it_says(
+    labelled: Site, monkeypatch: pytest.MonkeyPatch, mix: float
+) -> None:
+    """However many scales there are: what the model says of the data is asked once."""
+    asked: list[Example] = []
+    for name in ("embeddings", "probabilities"):
+        made = getattr(labelled.model, name)
+
+        def noting(examples: Sequence[Example], made: Any = made) -> Any:
+            asked.extend(examples)
+            return made(examples)
+
+        monkeypatch.setattr(labelled.model, name, noting)
+    shard, rule = labelled.shard("n"), rule_of("gram")
+    own = rule.derive(labelled, shard).vector
+    assert labelled.embedding.centre.size  # made once, of public data
+    settings = ((0.5, 0.0, mix), (1.0, 0.0, mix), (2.0, 0.0, mix))
+    asked.clear()
+    head = Ridge(settings, own=own)
+    scored(labelled, "n", head, {}, [0, 1, 2])
+    examples = len(shard.side(labelled.manifest.sides.reported))
+    assert head.passes(3) == 1 + (mix > 0)
+    assert len(asked) == head.passes(3) * examples
+    asked.clear()
+    prior = Prior("n", np.array([1.0, 2.0, 0.0, 1.0, 1.0]))
+    scored(labelled, "n", prior, {}, [0.0, 1.0, 2.0])
+    assert len(asked) == prior.passes(3) * examples == examples
+    assert BASE.passes(3) == 3
+
+
 def test_phi_is_centred_on_public_data_and_has_length_one(labelled: Site) -> None:
     examples = labelled.shard("n").train
     found = labelled.embedding.of(examples)

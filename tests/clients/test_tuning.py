@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from clients.data.dataset import Example, Shard
 from clients.errors import InputError
 from clients.exact import bits, digest
+from clients.exact.determinism import deterministic
 from clients.models import loaders as models
 from clients.models.language import LanguageModel
 from clients.models.tiny_gpt2 import folder_of
@@ -108,6 +111,24 @@ def test_other_processes_give_the_same_bits(site: Site, elsewhere: dict[str, Any
             tuned = tuned_by(kind, site, site.shard("u3"), TuningSpec(steps=4, batch=batch), 11)
             here = [digest.of_array(tuned.vector), tuned.recipe]
             assert elsewhere[f"{kind}/{batch}"] == here
+
+
+def test_memory_that_is_not_filled_beforehand_gives_the_same_bits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling takes a twelfth of tuning; no kernel reads what it has not written."""
+
+    @contextmanager
+    def filling() -> Iterator[None]:
+        with deterministic():
+            assert not torch.utils.deterministic.fill_uninitialized_memory
+            torch.utils.deterministic.fill_uninitialized_memory = True
+            yield
+
+    for kind in KINDS:
+        unfilled = tuned_by(kind, site, site.shard("u2"), TuningSpec(steps=3), 5)
+        with monkeypatch.context() as patch:
+            patch.setattr(tuning, "deterministic", filling)
+            filled = tuned_by(kind, site, site.shard("u2"), TuningSpec(steps=3), 5)
+        assert digest.of_array(filled.vector) == digest.of_array(unfilled.vector)
 
 
 def test_the_callers_settings_neither_matter_nor_change(site: Site) -> None:

@@ -31,6 +31,32 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return type_in
 
 
+def test_a_study_by_command(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """A scenario with a sweep is priced and played, gone on with and reported; scale makes one; others refuse it."""
+    few = {"strategies": ["zero_shot", "average"], "stream": {"requests": 0}, "audit": []}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | few))
+    (tmp_path / "swept.yaml").write_text(yaml.safe_dump(TINY | few | {"sweep": {"clients": [1, 2]}}))
+    code, priced, error = typed("plan", "swept.yaml", cwd=tmp_path)
+    assert code == 0, error
+    assert "The study, each client tuned once for all points: 2 clients tuned" in priced
+    code, played, error = typed("run", "swept.yaml", "--out", "swept", cwd=tmp_path)
+    assert code == 0, error
+    assert played.splitlines()[-1] == "Study: swept"
+    code, again, error = typed("run", "--resume", "swept", cwd=tmp_path)
+    assert (code, again) == (0, played), error
+    assert typed("report", "swept", cwd=tmp_path) == (0, played, "")
+    options = ["--clients", "1,2", "--seeds", "7", "--strategies", "zero_shot,average", "--out", "scaled"]
+    code, scaled, error = typed("scale", "tiny.yaml", *options, cwd=tmp_path)
+    assert (code, scaled.replace("scaled", "swept")) == (0, played), error
+    code, _, error = typed("scale", "tiny.yaml", "--clients", "1", "--out", "swept", cwd=tmp_path)
+    assert code == 1
+    assert error.startswith("Error: --out swept: a study is there; go on with: unmerge run --resume swept")
+    code, _, error = typed("simulate", "swept.yaml", cwd=tmp_path)
+    assert (code, "sweep: a study is played" in error) == (1, True)
+    code, _, error = typed("run", "tiny.yaml", "--set", "sweep={tuning.steps: [0]}", cwd=tmp_path)
+    assert (code, "sweep: tuning.steps = 0: tuning.steps: Input should be" in error) == (1, True)
+
+
 def test_run_verify_forget_and_a_forged_state(typed: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     """The whole job by command, then a bit of the state and its records changed: verify must say so and exit with 1."""
     scenario, run = tmp_path / "tiny.yaml", tmp_path / "runs" / "tiny"

@@ -34,6 +34,7 @@ from clients.work.site import Site, open_site
 from clients.work.tuning import Tuned
 from sim import cli
 from sim.plan import machine, needs, plan, work
+from sim.plan import speeds as pace
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
@@ -526,6 +527,41 @@ def test_seconds_and_operations_by_hand() -> None:
     assert plan.seconds(done, {"plain": 4}, tuning, SPEEDS) == 4 * (0.5 + 20 * 0.25) + (10 + 2) * 0.25 + 6 * 0.125
     assert plan.flops(done, 20, 1000, SPEEDS) == 6 * 1000 * (90 + 2) * 20 + 2 * 1000 * 6 * 30
     assert plan.seconds(Work(), {None: 0}, tuning, SPEEDS) == 0
+
+
+def test_a_head_is_charged_for_every_setting_and_timed_by_its_passes() -> None:
+    assert plan.seconds(Work(evaluations=6, spared=4), {}, TuningSpec(), SPEEDS) == 2 * 0.125
+    assert plan.scored(Work(evaluations=6, spared=4, probes=2), SPEEDS) == 2 + 2
+
+
+def test_pairs_of_clients_are_worked_out_when_all_join_and_in_an_audit() -> None:
+    """8 join and 4 stay: 8 · 9 / 2 and 4 · 5 / 2."""
+    near = [{"clamu": {"affinity": "task_vectors"}}, "sift_masks"]
+    assert work.pairs_of_run(Rehearsal(tiny(strategies=near), SIZES, 7), EIGHT) == {"plain": 36 + 10}
+    assert work.pairs_of_run(Rehearsal(tiny(strategies=near, audit=[]), SIZES, 7), EIGHT) == {"plain": 36}
+    assert work.pairs_of_run(Rehearsal(tiny(strategies=["average"]), SIZES, 7), EIGHT) == {}
+    speeds = replace(SPEEDS, pair={"plain": 0.5})
+    assert plan.served({"plain": 46}, speeds) == 23
+    assert plan.served({"plain": 46}, SPEEDS) == 0
+
+
+def test_the_time_of_a_pair_is_told_from_that_of_a_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each who joins takes 2 seconds, and half a second for each who is there, itself included."""
+    now = 0.0
+
+    def absorb(kept: Kept, reply: Reply) -> None:
+        nonlocal now
+        (client,) = reply.clients
+        kept.members[client] = {}
+        now += 2 + 0.5 * len(kept.members)
+
+    monkeypatch.setattr(Kept, "absorb", absorb)
+    monkeypatch.setattr(pace.time, "process_time", lambda: now)
+    rehearsal, label = alone({"clamu": {"affinity": "task_vectors"}})
+    (gram,) = (part for part in rehearsal.strategies[label].parts if part.joins_late)
+    reply = perform(site, tune_job(["u1"], "plain", [Wanted(what="vector")]), {})
+    assert pace._pair_seconds(site, "plain", [gram], reply) == pytest.approx(0.5)
+    assert pace._pair_seconds(site, "plain", [], reply) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,22 @@ from clients.jobs import Job, Reply, perform
 from clients.work.bench import Arrays
 from clients.work.site import Site
 from sim.life.saved import SUMMARY
+from sim.plan.needs import Need
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
+from sim.scenario.workers import WorkersSpec
 from sim.stream.requests import population
 from sim.study import sharing
 from sim.study.locks import Locks
 from sim.study.parts import Part, Parts
+from sim.study.price import prices_of, totals
 from sim.study.results import flat, read_rows
 from sim.study.scale import scaled
-from sim.study.study import PARTS, Study, new_study, open_study, play
+from sim.study.study import PARTS, Study, at_once, new_study, open_study, play
+from sim.study.study import processes as other_processes
 from sim.study.sweep import points_of
+from sim.study.table import tables
 from sim.workers import workers
 
 SMALL: dict[str, Any] = TINY | {
@@ -339,6 +345,68 @@ def test_bad_data_show_before_anything_is_played(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"strategies\.0=label_prior,seed=1: strategies: label_prior"):
         new_study(asked(tmp_path, sweep=sweep), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# -- prices, tables, processes ----------------------------------------------------------------------------------------
+
+
+def test_a_study_is_priced_with_what_its_points_share(whole: Study, tmp_path: Path) -> None:
+    """Of 6 who join 4 are audited, of 3 there are 2; tuned once in each phase and under each of two rules."""
+    prices, need = prices_of(whole.points, tmp_path / "out")
+    assert [price.clients for price in prices] == [6, 3]
+    assert [price.tunings[0] for price in prices] == [2 * (6 + 2 + 4), 2 * (3 + 1 + 2)]
+    assert sum(price.tunings[1] for price in prices) == len(TUNED)
+    assert prices[0].tunings[0] == prices[0].tunings[1]
+    assert prices[0].alone == prices[0].here
+    assert prices[1].here < prices[1].alone
+    told = totals([replace(price, alone=30.0, here=20.0) for price in prices], 2)
+    assert f"{len(TUNED)} clients tuned, 20 s; its points one after another 60 s, the largest 30 s" in told[0]
+    (needed, _), alone = need.disk[str(tmp_path / "out")], prices_of(whole.points[:1], tmp_path / "out")[1]
+    assert needed > alone.disk[str(tmp_path / "out")][0]
+
+
+def test_the_table_shows_the_longest_axis_across_and_means_over_seeds() -> None:
+    content = {
+        "name": "s",
+        "metric": "accuracy",
+        "axes": {"a": [1], "clients": [2, 4]},
+        "seeds": [1, 2],
+        "strategies": ["x"],
+    }
+    rows = [
+        {"a": 1, "clients": clients, "seed": seed, "label": "x", "accuracy.held_in_after": value}
+        for clients, seed, value in [(2, 1, 0.25), (2, 2, 0.5), (4, 1, None)]
+    ]
+    (table,) = tables(content, rows, 100)
+    assert [str(column.header) for column in table.columns] == ["clients", "2", "4"]
+    assert [str(next(iter(column.cells))) for column in table.columns] == ["x", "0.375", "–"]
+    assert str(table.title) == "s, a = 1: accuracy held in, after the deletions, mean of 2 seeds"
+
+
+@pytest.mark.parametrize(
+    ("workers", "points", "processes"),
+    [
+        ({"kind": "inline", "count": 4}, 6, 1),
+        ({"kind": "ray", "count": 4}, 6, 4),
+        ({"learn": "flower", "stream": "ray", "count": 2}, 6, 2),
+        ({"kind": "ray", "count": 4}, 3, 3),
+        ({"kind": "ray", "count": 4, "address": "auto"}, 6, 1),
+        ({"kind": "ray", "count": 4, "gpus": 0.5}, 6, 1),
+    ],
+)
+def test_points_are_played_by_as_many_processes_as_there_are_workers(
+    workers: dict[str, Any], points: int, processes: int
+) -> None:
+    assert at_once(WorkersSpec.model_validate(workers), points) == processes
+
+
+def test_processes_are_as_many_as_memory_has_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = {"tuning.steps": [1, 2, 3, 4]}
+    study = new_study(asked(tmp_path, workers={"kind": "ray", "count": 4, "cohort": 2}, sweep=sweep), tmp_path / "out")
+    for free, others in ((10**12, 3), (2500, 1), (1500, 0), (500, 0)):
+        need = Need({}, (1000, free), ("", 0), ("", 0))
+        monkeypatch.setattr("sim.study.study.room_for", lambda scenario, out, need=need: need)
+        assert other_processes(study) == others
 
 
 # -- sharing and the store --------------------------------------------------------------------------------------------
