@@ -146,13 +146,14 @@ def check(
     """Whether a study of these axes and strategies can decide the claims.
 
     Args:
+        claims: at least one.
         axes: of the sweep, key to values.
         measured: what the scenario's ``audit`` asks for.
 
     Raises:
         ValueError: a claim names a strategy, a metric, an axis or a value that there is not.
     """
-    if claims and not axes:
+    if not axes:
         raise ValueError("claims: they are decided by a study; add sweep: with at least one key and its values")
     for number, claim in enumerate(claims):
         place = f"claims.{number} ({claim.says})"

@@ -138,7 +138,8 @@ class Scenario(Strict):
         if "gap" in self.audit and not (getattr(self.data, "test", 0) or getattr(self.data, "validation", 0)):
             known = ", ".join(name for name, family in FAMILIES.items() if "test" in family.model_fields)
             raise ValueError(f"audit: gap needs test examples: data.test above 0, which these families take: {known}")
-        check(self.claims, self.sweep, labels, self.audit)
+        if self.claims:
+            check(self.claims, self.sweep, labels, self.audit)
         return self
 
     @field_validator("stream")

@@ -19,13 +19,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sim.scenario.claims import Claim
 from sim.study.claims import WORDS, in_words, short, verdicts
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, VERDICTS = DOCS / "reproductions.md", DOCS / "reproductions.json"
 ACCURACY = "accuracy.held_in_after"
-MEASURED = {"unlearning.forgotten": "forgotten", "unlearning.retained": "retained", "unlearning.gap": "average gap"}
+MEASURED = {
+    "accuracy.forgotten_after": "forgotten",
+    "accuracy.held_out_after": "held-out",
+    "unlearning.forgotten": "forgotten",
+    "unlearning.gap": "average gap",
+    "chosen.kept_share": "share kept",
+    "told.merge_seconds": "seconds",
+}
+"""What is told beside accuracy where a claim is of it, and what stands above its column."""
 Row = Mapping[str, Any]
 Found = dict[str, list[dict[str, Any]]]
 
@@ -35,9 +44,14 @@ def names() -> list[str]:
     return sorted(path.stem for path in PAPERS.glob("*.yaml"))
 
 
+def claims_of(name: str) -> tuple[Claim, ...]:
+    from sim.scenario.file import load_scenario
+
+    return load_scenario(f"papers/{name}").claims
+
+
 def found(out: Path) -> Found:
     """The verdicts of every study that is done, by name: its numbers, and today's claims."""
-    from sim.scenario.file import load_scenario
     from sim.study.study import is_study, open_study
 
     told = {}
@@ -45,7 +59,7 @@ def found(out: Path) -> Found:
         if is_study(out / name):
             study = open_study(out / name)
             if {row["point"] for row in study.rows} == {point.name for point in study.points}:
-                told[name] = verdicts(load_scenario(f"papers/{name}").claims, study.scenario.sweep, study.rows)
+                told[name] = verdicts(claims_of(name), study.scenario.sweep, study.rows)
     return told
 
 
@@ -61,23 +75,27 @@ def flipped(before: Found, now: Found) -> Iterator[str]:
                 yield f"{name}: {claim} {WORDS[one['holds']]} → {WORDS[two['holds']]}: {two['why']}"
 
 
-def table(found: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def table(claims: Sequence[Claim], found: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Markdown: what is claimed beside what was published and what came out, then the accuracies."""
     lines = ["| claim | published | here | |", "|---|---|---|---|"]
     lines += [f"| {each['claim']} | {each['published']} | {each['why']} | {marked(each['holds'])} |" for each in found]
-    return "\n".join([*lines, "", numbers(study, rows)])
+    of = {metric for claim in claims for metric in claim.metrics}
+    return "\n".join([*lines, "", numbers(study, rows, {key: what for key, what in MEASURED.items() if key in of})])
 
 
 def marked(holds: bool | None) -> str:
     return WORDS[holds] if holds else f"**{WORDS[holds]}**"
 
 
-def numbers(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation."""
+def numbers(study: Mapping[str, Any], rows: Sequence[Row], more: Mapping[str, str]) -> str:
+    """Markdown: a row per strategy, a column per point; means over seeds, ± standard deviation.
+
+    Args:
+        more: metrics beside accuracy, and what stands above their columns.
+    """
     axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
     there = {tuple(str(row[key]) for key in axes) for row in rows}
     told = [point for point in itertools.product(*(map(str, values) for values in axes.values())) if point in there]
-    more = {key: of for key, of in MEASURED.items() if any(row.get(key) is not None for row in rows)}
     metrics = {ACCURACY: "members"} | more
     heads_of = {key: heads(values) for key, values in axes.items()}
     points = [(point, metric) for point in told for metric in metrics]
@@ -143,7 +161,9 @@ def main() -> None:
     now = found(asked.out)
     if asked.write:
         VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
-        PAGE.write_text(with_tables(PAGE.read_text(), {name: table(now[name], *read(asked.out / name)) for name in now}))
+        PAGE.write_text(
+            with_tables(PAGE.read_text(), {name: table(claims_of(name), now[name], *read(asked.out / name)) for name in now})
+        )
     if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
         print("\n".join(differences))
         sys.exit(1)

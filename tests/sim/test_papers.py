@@ -114,11 +114,17 @@ def test_numbers_are_means_over_seeds_with_their_spread() -> None:
         {"label": label, "seed": seed, "clients": clients, "steps": 20, "accuracy.held_in_after": value}
         for label, clients, seed, value in [("a", 2, 1, 0.5), ("a", 2, 2, 0.7), ("a", 50, 1, 0.25), ("b", 2, 1, None)]
     ]
-    assert numbers(study, rows).splitlines() == [
+    assert numbers(study, rows, {}).splitlines() == [
         "| clients | 2 | 50 |",
         "|---|---|---|",
         "| `a` | 0.600 ± 0.141 | 0.250 |",
         "| `b` | – | – |",
+    ]
+    one = {"axes": {"steps": [20]}, "strategies": ["a"]}
+    assert numbers(one, [rows[0] | {"told.merge_seconds": 2.0}], {"told.merge_seconds": "seconds"}).splitlines() == [
+        "| strategy | members | seconds |",
+        "|---|---|---|",
+        "| `a` | 0.500 | 2.000 |",
     ]
 
 
