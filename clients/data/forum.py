@@ -2,17 +2,16 @@
 
 Ten subreddits stand in a ring. Each has words of its own and borrows those of the ones after it, so that a word alone
 does not tell which of ten a comment is from, while it mostly tells the two apart that an author writes in: local models,
-which know those two, are far ahead of any model for all. Every word is harmless; the table is always the same.
+which know those two, are far ahead of any model for all. Every word is harmless. The table of
+so many authors is always the same, and an author writes the same in each.
 """
 
 import random
 from collections.abc import Iterator
 from typing import Any
 
-from clients.data.microblog import woven
-from clients.errors import InputError
+from clients.data.microblog import people, woven
 
-AUTHORS = 260
 COMMENTS = (15, 60)  # per author
 WORDS = (5, 10)  # per comment
 TOPIC_WORDS = (2, 2, 3, 3)  # per comment, equally likely
@@ -73,12 +72,13 @@ BEGINNING = 1_512_086_400  # 1 December 2017
 def rows(config: str | None) -> list[dict[str, Any]]:
     """Comments in the order of their times, with author, subreddit, body and created_utc (seconds).
 
+    Args:
+        config: how many authors there are; 260 if None.
+
     Raises:
-        InputError: a configuration is asked for; there is only one.
+        InputError: it is no number from 1 to 100,000.
     """
-    if config is not None:
-        raise InputError(f"data.config: forum has no configurations, and so no {config!r}")
-    names = random.Random("forum").sample([a + b for a in NAMES["first"].split() for b in NAMES["last"].split()], AUTHORS)
+    names = people("forum", [a + b for a in NAMES["first"].split() for b in NAMES["last"].split()], config)
     written = [(name, subreddit, body) for name in names for subreddit, body in _comments(name)]
     random.Random("forum/order").shuffle(written)
     return [

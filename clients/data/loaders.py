@@ -27,6 +27,9 @@ LOADERS: dict[str, tuple[Callable[[Any, int, Population | None], Dataset], str]]
     "images": (images.load, "pictures of one or several sets, class accuracy; source: digits is embedded"),
 }
 
+GROWING = ("microblog", "forum")
+GROWS = "data.config is how many people write in it."
+
 
 def load(spec: DataSpec, seed: int, known: Population | None = None) -> Dataset:
     """The shards of a data section; the same for the same section, seed and population in every process.
@@ -40,7 +43,7 @@ def load(spec: DataSpec, seed: int, known: Population | None = None) -> Dataset:
     """
     dataset = _load(spec, seed, known)
     if known is None and len(dataset.shards) < spec.clients:
-        detail = " ".join(dataset.notes)
+        detail = " ".join([*dataset.notes, *([GROWS] if spec.source in GROWING else [])])
         raise InputError(
             f"data.clients: {spec.clients} clients asked for, {spec.source} has {len(dataset.shards)}. {detail}".strip()
         )

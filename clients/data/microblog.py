@@ -3,18 +3,20 @@
 Sentiment shows in three ways. *Opinion words* are few and everybody's. *Slang* has one meaning for everyone, but a user has
 a part of it only, and those who write most keep to the older words: a base model pretrained on them has seen no more, and
 merging the models of others helps. *Habits* are a user's own: what one loves another hates, so that a local model knows
-more than any merged one. Some messages show nothing at all. Every word is invented or harmless; the table is always the
-same.
+more than any merged one. Some messages show nothing at all. Every word is invented or harmless; the table of so many users
+is always the same, and a user writes the same in each.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from clients.errors import InputError
 
-USERS = 260
+PEOPLE = 260
+"""Who write in a table if no other number is asked for."""
+MOST = 100_000
 MESSAGES = (12, 70)  # per user
 WORDS = (4, 8)  # per message
 SHOWN = {"habit": 0.55, "slang": 0.2, "opinion": 0.2, "nothing": 0.05}  # by what a message shows its sentiment
@@ -57,14 +59,13 @@ BEGINNING = datetime(2009, 4, 6, 22, 19, 45)
 def rows(config: str | None) -> list[dict[str, Any]]:
     """Messages in the order of their dates, with text, date, user, sentiment (0 negative, 4 positive) and query.
 
+    Args:
+        config: how many users there are; 260 if None.
+
     Raises:
-        InputError: a configuration is asked for; there is only one.
+        InputError: it is no number from 1 to 100,000.
     """
-    if config is not None:
-        raise InputError(f"data.config: microblog has no configurations, and so no {config!r}")
-    names = random.Random("microblog").sample(
-        [f"{first}_{last}" for first in LISTS["first"] for last in LISTS["last"]], USERS
-    )
+    names = people("microblog", [f"{first}_{last}" for first in LISTS["first"] for last in LISTS["last"]], config)
     written = [(name, text, sentiment) for name in names for text, sentiment in _messages(name)]
     random.Random("microblog/order").shuffle(written)
     return [
@@ -77,6 +78,22 @@ def rows(config: str | None) -> list[dict[str, Any]]:
         }
         for index, (name, text, sentiment) in enumerate(written)
     ]
+
+
+def people(source: str, names: Sequence[str], config: str | None) -> list[str]:
+    """Who writes in a table: of two numbers of people, the fewer are the first of the more.
+
+    Args:
+        names: they are taken in an order of the table's own, then once more with a number behind them.
+        config: how many; 260 if None.
+    """
+    if config is not None and not (config.isdecimal() and 1 <= int(config) <= MOST):
+        raise InputError(f"data.config: of {source} it is how many people write, from 1 to {MOST}, and not {config!r}")
+    count = PEOPLE if config is None else int(config)
+    first = random.Random(source).sample(names, PEOPLE)
+    there = set(first)
+    order = first + [name for name in names if name not in there]
+    return [order[at % len(order)] + (str(at // len(order) + 1) if at >= len(order) else "") for at in range(count)]
 
 
 def _messages(user: str) -> Iterator[tuple[str, bool]]:

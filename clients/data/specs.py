@@ -204,7 +204,7 @@ class Sent140Data(Written):
 
     family: Literal["sent140"] = "sent140"
     source: str = Field("stanfordnlp/sentiment140", description="hub id, folder, or microblog")
-    config: str | None = Field(None, description="configuration of a folder")
+    config: Column = Field(None, description="configuration of a folder; of microblog, how many users, else 260")
     split: str = "train"
     prompt: Template = Field("Tweet:{text}\nSentiment:{sentiment}", description="the last column is the label")
     clients: int = Field(500, ge=1, le=100_000, description="users with most tweets")
@@ -215,7 +215,9 @@ class RedditData(Written):
 
     family: Literal["reddit"] = "reddit"
     source: str = Field(description="hub id, folder or file with author, subreddit and body; or forum")
-    config: str | None = Field(None, description="configuration of a hub data set or folder")
+    config: Column = Field(
+        None, description="configuration of a hub data set or folder; of forum, how many authors, else 260"
+    )
     split: str = "train"
     subreddits: Annotated[Annotated[int, Field(ge=2)] | list[str], BeforeValidator(_texts)] = Field(
         20, description="the subreddits that are labels, or how many of the most frequent ones"

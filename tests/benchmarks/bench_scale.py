@@ -15,13 +15,14 @@ import tempfile
 from pathlib import Path
 
 STRATEGIES = "zero_shot,label_prior,local,average,sift_masks,ridge,clamu"
+SETS = ["--set", "workers.kind=inline", "--set", "data.config=600"]  # so many write in the embedded table
 MAIN = "from sim.cli import main; main()"
 
 
 def processor_seconds(folder: Path, clients: str) -> float:
     """Processor seconds of a study over these numbers of clients; nothing else may run as a child meanwhile."""
     before = os.times()
-    options = ["--strategies", STRATEGIES, "--set", "workers.kind=inline", "--out", str(folder)]
+    options = ["--strategies", STRATEGIES, *SETS, "--out", str(folder)]
     command = [sys.executable, "-c", MAIN, "scale", "sent140", "--clients", clients, *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after = os.times()

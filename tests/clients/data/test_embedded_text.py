@@ -45,6 +45,22 @@ def test_sizes_of_microblog(messages: list[dict[str, Any]]) -> None:
     assert list(messages[0]) == ["text", "date", "user", "sentiment", "query"]
 
 
+@pytest.mark.parametrize(("source", "who", "what"), [(microblog, "user", "text"), (forum, "author", "body")])
+def test_more_people_write_beside_those_of_before(source: Any, who: str, what: str) -> None:
+    def written(config: str | None) -> dict[str, Counter[str]]:
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in source.rows(config):
+            found[row[who]][row[what]] += 1
+        return found
+
+    few, usual, many = written("7"), written(None), written("700")
+    assert (len(few), len(usual), len(many)) == (7, 260, 700)
+    assert few.items() <= usual.items() <= many.items()
+    assert usual == written("260")
+    assert sum(name[-1] == "2" for name in many) == min(700 - {"user": 400, "author": 360}[who], 360)
+    assert len(data.load(Sent140Data(source="microblog", config=600, clients=500, public_clients=16), 1).shards) == 500
+
+
 def test_words_are_told_apart() -> None:
     """No word is in two roles, so that a word means what the text above says of its role."""
     chatter = {word for phrase in microblog.PHRASES for word in phrase}

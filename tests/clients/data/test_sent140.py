@@ -79,8 +79,12 @@ def test_errors(tmp_path: Path) -> None:
             {"source": source, "minimum": 2},
             r"data\.clients: 3 clients asked for, .*t\.jsonl has 2\. .*1 of 3 clients have fewer than data\.minimum = 2",
         ),
-        ({"source": "microblog", "clients": 261}, r"data\.clients: 261 clients asked for, microblog has 260\."),
-        ({"source": "microblog", "config": "main"}, r"data\.config: microblog has no configurations, and so no 'main'"),
+        (
+            {"source": "microblog", "clients": 261},
+            r"data\.clients: 261 clients asked for, microblog has 260\. .*data\.config is how many",
+        ),
+        ({"source": "microblog", "config": "main"}, r"data\.config: of microblog it is how many people write, .*not 'main'"),
+        ({"source": "microblog", "config": 0}, r"data\.config: of microblog it is how many people write, .*not '0'"),
         ({"source": "microblog", "split": "test"}, r"data\.split: microblog has no split 'test', only 'train'"),
     ):
         with pytest.raises(InputError, match=message):
