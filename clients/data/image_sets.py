@@ -134,7 +134,7 @@ def label_set(one: Opened) -> LabelSet:
 def caption_of(chosen: ImageSet) -> str:
     """The set's own class prompt; a configuration may be called anything, as svhn's ``cropped_digits``."""
     if chosen.source == "digits":
-        return digits.CAPTIONS[chosen.config or digits.UPRIGHT]
+        return digits.caption(chosen.config)
     found = (CAPTIONS.get(name.lower()) for name in (chosen.name, Path(chosen.source).stem))
     return next((caption for caption in found if caption), CAPTION)
 

@@ -47,6 +47,18 @@ def test_an_unknown_rendering_is_explained() -> None:
         digits.rows("sideways")
 
 
+def test_some_of_the_digits_are_a_data_set_of_their_own() -> None:
+    rows = digits.rows("turned-6-9")
+    assert rows == [row for row in digits.rows("turned") if row["label"] in WORDS[6:]]
+    assert len(rows) == 181 + 179 + 174 + 180
+    assert digits.caption("turned-6-9") == digits.CAPTIONS["turned"]
+    for wrong in ("turned-4-4", "turned-9-0", "turned-6", "sideways-0-4"):
+        with pytest.raises(
+            InputError, match=rf"no configuration '{wrong}', only .*, and some of the digits, as upright-0-4"
+        ):
+            digits.rows(wrong)
+
+
 def test_each_rendering_has_a_caption() -> None:
     assert {config: caption.format(label="six") for config, caption in digits.CAPTIONS.items()} == {
         "upright": "a photo of the digit six.",
