@@ -1,9 +1,9 @@
 """Real handwritten digits, embedded: the 1,797 8×8 pictures that scikit-learn carries (Alpaydin and Kaynak, 1998).
 
 Three renderings play three image data sets: ``upright``, ``negative`` (inverted) and ``turned`` (by 90°). Grey values 0 to
-16 become 0 to 255. ``turned-0-4`` has the digits from 0 to 4 alone, so that data sets may have different classes. Deviation from
-three data sets: all three renderings hold the same 1,797 digits, so that a digit may be with a client of each rendering,
-though never twice in one.
+16 become 0 to 255. ``turned-0-4`` has the digits from 0 to 4 alone, so that data sets may have different classes. Deviation
+from three data sets: all three renderings hold the same 1,797 digits, so that a digit may be with a client of each
+rendering, though never twice in one.
 """
 
 import io
