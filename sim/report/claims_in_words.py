@@ -119,8 +119,8 @@ def _moved(axis: str, low: float, high: float, first: Sequence[Outcome], last: S
         return []
     worst, best = min(moved, key=lambda label: moved[label]), max(moved, key=lambda label: moved[label])
     return [
-        f"From {axis} {_count(low)} to {_count(high)}, accuracy of {worst} moves by {_signed(moved[worst])}, the least "
-        f"of all, and of {best} by {_signed(moved[best])}, the most."
+        f"From {axis} {_count(low)} to {_count(high)}, accuracy changes by {_signed(moved[worst])} ({worst}) to "
+        f"{_signed(moved[best])} ({best})."
     ]
 
 

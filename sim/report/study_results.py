@@ -95,7 +95,7 @@ def read_study(folder: Path) -> Study:
     Raises:
         InputError: a file is missing or damaged, a column is missing, or no point is done.
     """
-    about, table = checked(folder / STUDY, About, REMEDY), _table(folder / RESULTS)
+    about, table = checked(folder / STUDY, About, REMEDY), results_table(folder)
     if not table.num_rows:
         raise InputError(f"{folder / RESULTS}: no point is done yet; {REMEDY}")
     if missing := [name for name in (*NEEDED, *about.axes) if name not in table.column_names]:
@@ -104,7 +104,9 @@ def read_study(folder: Path) -> Study:
     return Study(about, sorted(rows, key=lambda row: ([_order(row[axis]) for axis in about.axes], row["seed"])))
 
 
-def _table(path: Path) -> Any:
+def results_table(folder: Path) -> Any:
+    """``results.parquet`` of a study, as a ``pyarrow.Table``; InputError if it is missing or damaged."""
+    path = folder / RESULTS
     try:
         return pq.read_table(pa.BufferReader(path.read_bytes()))
     except pa.ArrowException as error:

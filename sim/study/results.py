@@ -7,11 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clients.errors import InputError
 from clients.exact.files import write_whole
 from sim.life.saved import SUMMARY
 from sim.life.system import read_json, write_json
-from sim.report.study_results import RESULTS, STUDY
+from sim.report.study_results import RESULTS, STUDY, results_table
 from sim.scenario.model import Scenario
 from sim.study.claims import verdicts
 from sim.study.sweep import Point, shown
@@ -104,8 +103,5 @@ def _column(values: Sequence[Any]) -> pa.Array:
 
 def read_rows(folder: Path) -> list[Row]:
     """The rows of ``results.parquet``; InputError if it is missing or damaged."""
-    try:
-        rows: list[Row] = pq.read_table(folder / RESULTS).to_pylist()
-        return rows
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{folder / RESULTS}: cannot be read ({error})") from error
+    rows: list[Row] = results_table(folder).to_pylist()
+    return rows

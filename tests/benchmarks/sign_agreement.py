@@ -102,9 +102,8 @@ def negated(site: Any, central: np.ndarray, tau: np.ndarray, leavers: list[str],
             "forget_test": mean_score(site, leavers, "test"),
         })  # fmt: skip
     site.model.reset()
-    return rows[choose([row["forget"] for row in rows], [row["control"] for row in rows])] | {
-        "control_before": rows[0]["control"]
-    }
+    before = {f"{key}_before": value for key, value in rows[0].items() if key != "lambda"}
+    return rows[choose([row["forget"] for row in rows], [row["control"] for row in rows])] | before
 
 
 def mean_score(site: Any, clients: list[str], side: Any) -> float:

@@ -95,7 +95,7 @@ def test_along_an_axis() -> None:
     ]
     assert along("clients", points) == [
         "The most accurate exact strategy along clients: one at 2, two at 50 to 1,000.",
-        "From clients 2 to 1,000, accuracy of one moves by −0.250, the least of all, and of two by +0.020, the most.",
+        "From clients 2 to 1,000, accuracy changes by −0.250 (one) to +0.020 (two).",
         "From clients 2 to 1,000, storage grows most for two, to 125 times, and least for one, not at all.",
         "From clients 2 to 1,000, the price of a deletion grows most for two, to 3 times, and least for one, not at all.",
     ]
