@@ -108,7 +108,7 @@ def not_behind(scores: Scores) -> list[Candidate]:
     best = np.array(scores[first])
     if best.size == 1:
         return [first, *others]
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     errors = float(stdtrit(best.size - 1, 1 - CHANCE))  # this many standard errors of the mean
     apart = {candidate: best - np.array(scores[candidate]) for candidate in others}

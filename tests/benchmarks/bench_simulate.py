@@ -12,7 +12,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def processes(requests: int, workers: int) -> None:
     environment = simpy.Environment()
     free, published = simpy.Resource(environment, workers), [0.0] * requests
 
-    def release(number: int) -> Iterator[simpy.Event]:
+    def release(number: int) -> Generator[simpy.Event]:
         yield environment.timeout(due[number])
         with free.request() as mine:
             yield mine

@@ -64,7 +64,7 @@ def sums(vectors: list[np.ndarray]) -> Ways:
         exact, name = ExactSum(size, grid), f"{grid}"
         return lambda: exact.add(following(name))
 
-    assert (tuned.dtype, middle.dtype, many.dtype) == (np.int32, np.int32, np.int64)
+    assert [grid.dtype for grid in (tuned, middle, many)] == [np.dtype(each) for each in ("int32", "int32", "int64")]
     return {
         "fp32, in place (not exact)": add_floats,
         "exact: ExactSum.add, grid auto, 500 clients: int32": adding(tuned),

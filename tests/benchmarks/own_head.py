@@ -34,7 +34,7 @@ from clients.work.rules import rule_of
 from clients.work.scoring import score
 from clients.work.site import HERE, Site, open_site
 from sim.stream.requests import population
-from tests.benchmarks.study import SETTINGS, scenario_of, taken
+from tests.benchmarks.study import SETTINGS, scenario_of
 
 KEEP = 0.5
 RIDGES = (0.1, 1.0, 10.0)
@@ -84,7 +84,7 @@ def scores(site: Site, shard: Shard, theta: np.ndarray) -> dict[str, list[float]
 
 def measured(name: str, tasks: int, seed: int, data: Path | None) -> dict[str, dict[str, float]]:
     """Test accuracy of each of a client's own models, alone and under its best head."""
-    scenario = scenario_of(name, tasks, seed, False, data)
+    scenario = scenario_of(name, tasks, seed, data)
     clients = HERE.dataset(scenario.data, seed).manifest.clients
     joining, _ = population(scenario.stream, clients, seed)
     site = open_site(scenario.settings(seed))
@@ -116,12 +116,11 @@ def main() -> None:
     asked = parser.parse_args()
     labelled = [name for name, setting in SETTINGS.items() if setting.labelled and (asked.data or not setting.needs)]
     for seed, name in itertools.product(asked.seeds, labelled):
-        place = asked.out / f"{name}-{asked.tasks}-{seed}"
-        with taken(place) as ours:
-            if ours:
-                place.mkdir(parents=True)
-                told = measured(name, asked.tasks, seed, asked.data)
-                (place / "summary.json").write_text(json.dumps(told, indent=1))
+        place = asked.out / f"{name}-{asked.tasks}-{seed}" / "summary.json"
+        if not place.is_file():
+            told = measured(name, asked.tasks, seed, asked.data)
+            place.parent.mkdir(parents=True)
+            place.write_text(json.dumps(told, indent=1))
     print(f"| setting, T = {asked.tasks} |", *(f"{own} | … head |" for own in OWN))
     print("|---" * (1 + 2 * len(OWN)) + "|")
     for name in labelled:

@@ -11,7 +11,6 @@ OUT/verdicts.json has the verdicts of all that is done. The page is docs/reprodu
 import argparse
 import itertools
 import json
-import re
 import statistics
 import sys
 import time
@@ -52,14 +51,17 @@ def claims_of(name: str) -> tuple[Claim, ...]:
 
 def found(out: Path) -> Found:
     """The verdicts of every study that is done, by name: its numbers, and today's claims."""
+    from sim.report.study_results import RESULTS
+    from sim.study.results import read_rows
     from sim.study.study import is_study, open_study
 
     told = {}
     for name in names():
         if is_study(out / name):
             study = open_study(out / name)
-            if {row["point"] for row in study.rows} == {point.name for point in study.points}:
-                told[name] = verdicts(claims_of(name), study.scenario.sweep, study.rows)
+            rows = read_rows(out / name) if (out / name / RESULTS).is_file() else []
+            if {row["point"] for row in rows} == {point.name for point in study.points}:
+                told[name] = verdicts(claims_of(name), study.scenario.sweep, rows)
     return told
 
 
@@ -96,7 +98,7 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row], more: Mapping[str, st
     axes = {key: values for key, values in study["axes"].items() if len(values) > 1}
     there = {tuple(str(row[key]) for key in axes) for row in rows}
     told = [point for point in itertools.product(*(map(str, values) for values in axes.values())) if point in there]
-    metrics = {ACCURACY: "members"} | more
+    metrics = {ACCURACY: "members", **more}
     heads_of = {key: heads(values) for key, values in axes.items()}
     points = [(point, metric) for point in told for metric in metrics]
     shown = [[heads_of[key][value] for key, value in zip(axes, point, strict=True)] for point, _ in points]
@@ -135,18 +137,19 @@ def cell(values: Sequence[float]) -> str:
 def with_tables(page: str, tables: Mapping[str, str]) -> str:
     """The page with each table in its place; a table without a place is an error."""
     for name, text in tables.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not marked.search(page):
+        first, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, last = rest.partition("<!-- end -->")
+        if not (begin and end):
             raise SystemExit(f"{PAGE}: there is no place <!-- {name} --> for a table")
-        page = marked.sub(lambda at, text=text: f"{at[1]}{text}\n{at[2]}", page)
+        page = "".join((first, begin, text, "\n", end, last))
     return page
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """study.json and the rows of results.parquet."""
-    import pyarrow.parquet as pq
+    from sim.study.results import read_rows
 
-    return json.loads((folder / "study.json").read_text()), pq.read_table(folder / "results.parquet").to_pylist()
+    return json.loads((folder / "study.json").read_text()), read_rows(folder)
 
 
 def main() -> None:

@@ -1,24 +1,27 @@
-"""What does merging add, and what is each strategy worth? Runs of many strategies over settings, clients and seeds.
+"""What does merging add, and what is each strategy worth? Studies of many strategies over settings, clients and seeds.
 
     python -m tests.benchmarks.study OUT --data FOLDER      # play what is not there yet; several processes may share OUT
     python -m tests.benchmarks.study_tables OUT             # the tables of docs/what_merging_adds.md and docs/strategies.md
 
-Two run folders for each (setting, T, seed): of strategies that tune, and, where answers are labels, of heads in closed form
-(``-heads``), which need no tuning. In a setting the population, the base model and who has how many examples are
+Two studies for each setting: of strategies that tune, and, where answers are labels, of heads in closed form (``-heads``),
+which need no tuning. Their sweep is over T. In a setting the population, the base model and who has how many examples are
 the same for every T: T of the clients join at random, and of the others, who are never seen, 20 are served what anybody
 gets. At T = 100 of the labelled embedded settings all strategies run, and 10 clients are deleted in one release; elsewhere
-those of the question alone run, without deletions. FOLDER holds ``tofu``, ``sentiment140`` and ``mnist`` as the hub lays
-them out; without it the settings on real data are left out.
+those of the question alone run, without deletions: these are studies of their own (``-all``). FOLDER holds ``tofu``,
+``sentiment140`` and ``mnist`` as the hub lays them out; without it the settings on real data are left out.
 """
 
 import argparse
-import fcntl
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sim.scenario.file import Asked, load
+from sim.scenario.model import Scenario
+from sim.study import study
+from sim.study.results import POINTS
+from sim.study.sweep import named, points_of
 
 SEEDS = (1, 2, 3)
 TASKS = (10, 50, 200)
@@ -26,6 +29,7 @@ TABLE = 100
 UNSEEN = 20
 ALPHA = [0.8, 1.0, 1.2, 1.4, 1.6, 2.0, 2.5, 3.0, 4.0, 6.0]
 DELETED = 10
+JOIN = "stream.join"
 
 QUESTION: list[Any] = [
     "zero_shot",
@@ -121,59 +125,54 @@ SETTINGS = {
 LABELLED = ("sent140", "reddit", "clip_i", "clip_ii")
 
 
-def runs() -> Iterator[tuple[str, int, int, bool]]:
-    """Setting, T and seed of every run, and whether it is one of heads: of the first seed all, then of the next."""
-    for seed in SEEDS:
-        for name, setting in SETTINGS.items():
-            for tasks in (*setting.joins, *([TABLE] if name in LABELLED else [])):
+def studies(data: bool) -> Iterator[tuple[str, bool, bool]]:
+    """Setting of every study, whether it is the one at T = 100 of all strategies, and whether it is one of heads.
+
+    Args:
+        data: whether there are real data.
+    """
+    for name, setting in SETTINGS.items():
+        if data or not setting.needs:
+            for whole in (False, True) if name in LABELLED else (False,):
                 for heads in (False, True) if setting.labelled else (False,):
-                    yield name, tasks, seed, heads
+                    yield name, whole, heads
 
 
-def folder_of(name: str, tasks: int, seed: int, heads: bool) -> str:
-    """The name of a run's folder."""
-    return f"{name}-{tasks}-{seed}{'-heads' if heads else ''}"
+def study_of(name: str, whole: bool, heads: bool) -> str:
+    """The name of a study's folder."""
+    return f"{name}{'-all' if whole else ''}{'-heads' if heads else ''}"
 
 
-def scenario_of(name: str, tasks: int, seed: int, heads: bool, data: Path | None) -> Any:
-    """The scenario of one run."""
-    from sim.scenario.file import load_scenario
-    from sim.scenario.model import Scenario
+def run_of(name: str, tasks: int, seed: int, heads: bool) -> Path:
+    """Where the run of a point lies."""
+    return Path(study_of(name, tasks == TABLE, heads)) / POINTS / named({JOIN: tasks}, seed)
 
+
+def asked_of(name: str, whole: bool, heads: bool, data: Path | None) -> Asked:
+    """The scenario of one study."""
     setting = SETTINGS[name]
-    whole = tasks == TABLE
-    folder = str((data or Path()) / setting.needs) if setting.needs else ""
-    sets = [each.format(folder) for each in setting.sets] + [f"data.clients={setting.everybody}"]
+    folder = str((data or Path()).absolute() / setting.needs) if setting.needs else ""
+    asked = load(setting.scenario, [each.format(folder) for each in setting.sets])
     deleted = DELETED if whole else 0
-    loaded = load_scenario(setting.scenario, sets).model_dump(mode="json")
-    return Scenario.model_validate(
-        loaded
-        | {
-            "name": folder_of(name, tasks, seed, heads),
-            "seeds": [seed],
-            "strategies": HEADS if heads else ALL if whole else QUESTION,
-            "stream": {"join": tasks, "unseen": UNSEEN, "requests": deleted, "release": {"every": max(1, deleted)}},
-            "workers": {"kind": "inline", "cohort": 4},
-            "audit": [],
-            "report": {"html": False},
-        }
-    )
+    for key, value in {
+        "name": study_of(name, whole, heads),
+        "seeds": list(SEEDS),
+        "sweep": {JOIN: [TABLE] if whole else list(setting.joins)},
+        "data.clients": setting.everybody,
+        "strategies": HEADS if heads else ALL if whole else QUESTION,
+        "stream": {"unseen": UNSEEN, "requests": deleted, "release": {"every": max(1, deleted)}},
+        "workers": {"kind": "inline", "cohort": 4},
+        "audit": [],
+        "report": {"html": False},
+    }.items():
+        asked.put(key, value, "study")
+    return asked
 
 
-@contextmanager
-def taken(folder: Path) -> Iterator[bool]:
-    """Whether a run is ours to play: not there yet, and no other process is at it. What a killed one left is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a process that is killed lets go of it
-        except BlockingIOError:
-            yield False
-            return
-        done = (folder / "summary.json").is_file()
-        if not done:
-            shutil.rmtree(folder, ignore_errors=True)
-        yield not done
+def scenario_of(name: str, tasks: int, seed: int, data: Path | None) -> Scenario:
+    """The scenario of one run of strategies that tune."""
+    points = points_of(asked_of(name, tasks == TABLE, False, data))
+    return next(point.scenario for point in points if (point.axes[JOIN], point.seed) == (tasks, seed))
 
 
 def main() -> None:
@@ -181,28 +180,16 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--only", nargs="*", help="settings")
-    parser.add_argument("--tasks", nargs="*", type=int)
-    parser.add_argument("--seeds", nargs="*", type=int)
     parser.add_argument("--heads", action="store_true", help="the heads in closed form alone")
     asked = parser.parse_args()
-
-    from sim.run import run_scenario
-
-    for name, tasks, seed, heads in runs():
-        if asked.heads and not heads:
-            continue
-        if SETTINGS[name].needs and asked.data is None:
-            continue
-        if any(
-            chosen and value not in chosen
-            for chosen, value in ((asked.only, name), (asked.tasks, tasks), (asked.seeds, seed))
-        ):
-            continue
-        folder = asked.out / folder_of(name, tasks, seed, heads)
-        with taken(folder) as ours:
-            if ours:
-                run_scenario(scenario_of(name, tasks, seed, heads, asked.data), folder)
-                print(folder.name, flush=True)
+    for name, whole, heads in studies(asked.data is not None):
+        if (heads or not asked.heads) and (not asked.only or name in asked.only):
+            folder = asked.out / study_of(name, whole, heads)
+            known = study.is_study(folder)
+            study.play(
+                study.open_study(folder) if known else study.new_study(asked_of(name, whole, heads, asked.data), folder)
+            )
+            print(folder.name, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/what_merging_adds.md and docs/strategies.md, from the run folders of ``tests.benchmarks.study``.
+"""The tables of docs/what_merging_adds.md and docs/strategies.md, from the studies of ``tests.benchmarks.study``.
 
     python -m tests.benchmarks.study_tables OUT
 
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim.terminal import human_bytes
-from tests.benchmarks.study import ALL, DELETED, HEADS, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE, folder_of
+from tests.benchmarks.study import ALL, DELETED, HEADS, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE, run_of
 
 RESAMPLES = 2000
 CLAIMS = {
@@ -80,7 +80,7 @@ class Study:
         scores: dict[tuple[str, str, int], Values] = {}
         strategies: dict[str, Any] = {}
         for heads in (True, False):
-            run = self.out / folder_of(name, tasks, seed, heads)
+            run = self.out / run_of(name, tasks, seed, heads)
             if not (run / "summary.json").is_file():
                 continue
             for row in pq.read_table(run / "metrics.parquet").to_pylist():

@@ -15,7 +15,9 @@ from sim.scenario.claims import METRICS
 from sim.scenario.file import load, load_scenario
 from sim.study.claims import points
 from sim.study.results import of_point
+from sim.study.study import open_study
 from sim.study.sweep import Point, points_of
+from tests.benchmarks import papers
 from tests.benchmarks.papers import flipped, numbers, with_tables
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
@@ -154,3 +156,8 @@ def test_a_study_tells_what_holds(
         ("Nothing is stored.", False),
     ]
     assert study["verdicts"][0]["why"].endswith(" against zero_shot 0")
+    monkeypatch.setattr(papers, "names", lambda: ["study", "not played"])
+    monkeypatch.setattr(papers, "claims_of", lambda name: open_study(tmp_path / name).scenario.claims)
+    assert papers.found(tmp_path) == {"study": study["verdicts"]}
+    (out / "results.parquet").unlink()
+    assert papers.found(tmp_path) == {}
