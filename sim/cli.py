@@ -14,14 +14,14 @@ from sim import quiet as quiet  # isort: skip  # before all others
 import typer
 
 from clients.errors import InputError
+from sim.acting import play_scenario, play_study, price_study, resume_run
 from sim.document import document, said, tell, write
-from sim.telling import refuse_differences, resumable, tell_request, tell_run, tell_study
+from sim.options import Folder, Grids, Moved, Out, Run, ScenarioFile, Sets, Size
+from sim.telling import refuse_differences, tell_request, tell_study
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from sim.scenario.file import Asked
-    from sim.scenario.model import Scenario
 
 USAGE, STOPPED = 2, 130
 """Exit codes besides 0 and 1: a command line that is not understood, and Ctrl-C."""
@@ -29,34 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-Sets = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, as in --set data.clients=10."),
-]
-Grids = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key; with a list of values simulate each, as in --set workers.count=[1,2,4].",
-    ),
-]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
-ScenarioFile = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or the name of one that comes with unmerge.")
-]
-
-Moved = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Where things lie now, or who works, as in --set data.source=FILE or workers.kind=inline.",
-    ),
-]
-Size = Annotated[str | None, typer.Option(metavar="NAME", help="One of the scenario's sizes, as paper; --set wins over it.")]
-Out = Annotated[Path | None, typer.Option(help="Run folder to write; must not exist. Default: runs/NAME.")]
-
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -96,7 +68,7 @@ def run(
     if (resume is None) == (scenario is None) or (resume is not None and (out or size) is not None):
         raise InputError("run: give a scenario, or --resume RUN alone")
     if resume is not None:
-        _resume(resume, overrides)
+        resume_run(resume, overrides)
         return
     assert scenario is not None
     from sim.scenario.file import load
@@ -104,11 +76,11 @@ def run(
     whole = load(scenario, overrides, size)
     asked = whole.scenario()  # mistakes are told before the rest is imported
     if asked.sweep:
-        _play_study(whole, out)
+        play_study(whole, out)
         return
     from sim.report.table import table
 
-    _play(asked, out, table)
+    play_scenario(asked, out, table)
 
 
 @command
@@ -121,13 +93,13 @@ def scale(
     ] = None,
     overrides: Sets = [],  # noqa: B006
     size: Size = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist. Default: runs/NAME.")] = None,
+    out: Folder = None,
 ) -> None:
     """Play a scenario with more and more clients, nothing tuned twice; every point is charged its full price."""
     from sim.scenario.file import load
     from sim.study.scale import scaled
 
-    _play_study(scaled(load(scenario, overrides, size), clients, seeds, strategies), out)
+    play_study(scaled(load(scenario, overrides, size), clients, seeds, strategies), out)
 
 
 @command
@@ -152,7 +124,7 @@ def compare(
         return table(content, width)
 
     labelled = bool(HERE.dataset(asked.data, asked.seeds[0]).manifest.label_sets)
-    _play(with_strategies(asked, [name.strip() for name in strategies.split(",")], labelled), out, told)
+    play_scenario(with_strategies(asked, [name.strip() for name in strategies.split(",")], labelled), out, told)
 
 
 @command
@@ -163,7 +135,7 @@ def plan(scenario: ScenarioFile, overrides: Sets = [], size: Size = None, out: O
     whole = load(scenario, overrides, size)
     asked = whole.scenario()
     if asked.sweep:
-        _price_study(whole, out)
+        price_study(whole, out)
         return
     from sim.life.saved import new_folder
     from sim.plan.facts import facts
@@ -354,64 +326,6 @@ def schema() -> None:
     made = make()
     tell(**made)
     typer.echo(json.dumps(made, indent=1, ensure_ascii=False))
-
-
-def _play(scenario: "Scenario", out: Path | None, table: Callable[[dict[str, Any], int], "Table"]) -> None:
-    """Run a scenario that the machine has room for, and tell its results by a table."""
-    from sim.life.saved import new_folder
-    from sim.plan.checks import check_machine
-    from sim.run import run_scenario
-
-    folder = new_folder(scenario, out)
-    check_machine(scenario, folder)
-    with resumable(folder):
-        run_scenario(scenario, folder)
-    tell_run(folder, table)
-
-
-def _play_study(asked: "Asked", out: Path | None) -> None:
-    """Play a scenario with a sweep, and tell its results."""
-    from sim.study.study import new_study, play
-
-    study = new_study(asked, out)
-    with resumable(study.folder):
-        play(study)
-    tell_study(study.folder, study.scenario.report.html)
-
-
-def _price_study(asked: "Asked", out: Path | None) -> None:
-    """Price a scenario with a sweep. Exit code 1 if there is no room for it."""
-    from sim.life.saved import new_folder
-    from sim.plan.needs import refuse
-    from sim.study.price import facts, prices_of, table, totals
-    from sim.study.study import at_once
-    from sim.study.sweep import points_of
-    from sim.terminal import console
-
-    scenario, points = asked.scenario(), points_of(asked)
-    prices, need = prices_of(points, new_folder(scenario, out))
-    tell(**facts(scenario.name, prices))
-    console.print(table(scenario.name, prices))
-    for line in totals(prices, at_once(scenario.workers, len(points))):
-        console.print(line, highlight=False, markup=False)
-    refuse(need)
-
-
-def _resume(run: Path, overrides: list[str]) -> None:
-    from sim.study.study import is_study, open_study, play
-
-    if is_study(run):
-        study = open_study(run, overrides)
-        with resumable(run):
-            play(study)
-        tell_study(run, study.scenario.report.html)
-        return
-    from sim.report.table import table
-    from sim.run import resume
-
-    with resumable(run):
-        resume(run, overrides)
-    tell_run(run, table)
 
 
 def _positions(rows: str | None) -> list[int]:
