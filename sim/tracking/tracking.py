@@ -50,7 +50,7 @@ def check(scenario: Scenario) -> None:
     """Raise InputError if a library that the scenario names is not installed."""
     for name in scenario.report.trackers:
         if importlib.util.find_spec(name) is None:
-            raise InputError(f"report.track: {name} is not installed; pip install 'unmerge[{name}]'")
+            raise InputError(f"report.track: {name} is not installed; in the checkout: pip install -e '.[{name}]'")
 
 
 class Tracking:

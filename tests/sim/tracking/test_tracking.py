@@ -206,7 +206,7 @@ def test_a_library_that_fails_is_named_and_the_run_goes_on(
 @pytest.mark.parametrize("name", tracking.TRACKERS)
 def test_what_is_not_installed_is_told_before_any_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    message = re.escape(f"report.track: {name} is not installed; pip install 'unmerge[{name}]'")
+    message = re.escape(f"report.track: {name} is not installed; in the checkout: pip install -e '.[{name}]'")
     monkeypatch.setattr(checks.HERE, "dataset", lambda *_: pytest.fail("data were read"))
     with pytest.raises(InputError, match=message):
         run_scenario(scenario(name), tmp_path / "run")
