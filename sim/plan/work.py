@@ -227,9 +227,18 @@ def pairs_of_run(rehearsal: Rehearsal, everybody: Members) -> dict[Rule, float]:
 def _really(rehearsal: Rehearsal, rule: Rule, release: Release) -> int:
     """Tunings that a release takes under a rule, for all strategies of the rule together."""
     mine = [label for label, strategy in rehearsal.strategies.items() if strategy.rule == rule]
-    derives = any(rehearsal.strategies[label].derives for label in mine)
     again = sum(map(_again, release.parts or (release,))) if _pairs(rehearsal, mine) else 0
-    return (len(release.leaving) + len(release.changed)) * derives + len(release.changed) + len(release.joining) + again
+    changed = len(release.changed)
+    return derived(rehearsal, rule, release) + changed * (1 + _derives(rehearsal, rule)) + len(release.joining) + again
+
+
+def derived(rehearsal: Rehearsal, rule: Rule, release: Release) -> int:
+    """Tunings of those who leave in a release, whose vectors are taken out of a sum."""
+    return len(release.leaving) * _derives(rehearsal, rule)
+
+
+def _derives(rehearsal: Rehearsal, rule: Rule) -> bool:
+    return any(strategy.derives for strategy in rehearsal.strategies.values() if strategy.rule == rule)
 
 
 def together(rehearsal: Rehearsal, before: Members, after: Members) -> Work:

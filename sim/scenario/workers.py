@@ -22,6 +22,9 @@ class WorkersSpec(Strict):
     address: str | None = Field(None, description="a Ray cluster (auto, ray://host:10001); none: start one here")
     checkpoint_seconds: float = Field(60, gt=0, description="learning is saved every so often; a killed run repeats no more")
     allow_missing: int = Field(0, ge=0, description="clients who may fail to be tuned; with more the exit code is 1")
+    share_deletions: bool = Field(
+        False, description="in a study: a deletion may take a vector that learning has derived from the store of parts"
+    )
     timeout: float = Field(3600, gt=0, description="flower: seconds without answer or sign of life until a node is given up")
 
     @model_validator(mode="before")

@@ -100,8 +100,12 @@ def _price(point: Point, rehearsal: Rehearsal, speeds: Speeds, seen: Seen, about
 def spared_tunings(
     rehearsal: Rehearsal, everybody: Members, rules: Iterable[Rule], seen: Seen, about: str
 ) -> dict[Rule, int]:
-    """Tunings, by rule, of clients whom an earlier point has tuned in the same phase; who is tuned now is noted."""
-    stayed = work.remaining(work.releases_of(rehearsal.scenario, everybody, rehearsal.seed), everybody)
+    """Tunings, by rule, of clients whom an earlier point has tuned in the same phase; who is tuned now is noted.
+
+    Where deletions may share, who leaves has been tuned too, when all were learned.
+    """
+    releases = work.releases_of(rehearsal.scenario, everybody, rehearsal.seed)
+    stayed = work.remaining(releases, everybody)
     phases = {"learning": everybody} | ({"audit": stayed} if "bitwise" in rehearsal.scenario.audit else {})
     spared: dict[Rule, int] = {}
     for rule in rules:
@@ -111,6 +115,8 @@ def spared_tunings(
             there = seen.setdefault((about, rule, name), set())
             spared[rule] = spared.get(rule, 0) + len(there.intersection(clients))
             there.update(clients)
+        if rehearsal.scenario.workers.share_deletions:
+            spared[rule] += sum(work.derived(rehearsal, rule, release) for release in releases)
     return spared
 
 

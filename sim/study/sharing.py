@@ -51,11 +51,13 @@ class Sharing:
     """See the module.
 
     Attributes:
+        deletions: whether vectors that a request takes may come from the store, where learning has put them.
         found, asked: parts that came from the store, and how many were asked for.
     """
 
-    def __init__(self, workers: Workers, parts: Parts, site: Site, phase: Phase) -> None:
+    def __init__(self, workers: Workers, parts: Parts, site: Site, phase: Phase, deletions: bool) -> None:
         self.workers, self.parts, self.site, self.phase = workers, parts, site, phase
+        self.deletions = deletions
         self.found = self.asked = 0
 
     @cached_property
@@ -113,9 +115,8 @@ class Sharing:
         if job.kind == "score":
             return True
         wants = [what for what, _ in job.facts.get("wants", ())]
-        return (
-            job.kind == "tune" and self.phase != "stream" and not any(map(outside.is_outside, [job.facts["rule"], *wants]))
-        )
+        here = self.deletions or self.phase != "stream"
+        return job.kind == "tune" and here and not any(map(outside.is_outside, [job.facts["rule"], *wants]))
 
     def _cohort(self, index: int, job: Job) -> Cohort:
         keys = {client: self._key(job, client) for client in job.clients}
@@ -127,7 +128,8 @@ class Sharing:
 
     def _key(self, job: Job, client: str) -> str:
         if job.kind == "tune":
-            return tuning_key(self.site, self._world, client, job.facts["rule"], self.phase)
+            phase = "learning" if self.phase == "stream" else self.phase
+            return tuning_key(self.site, self._world, client, job.facts["rule"], phase)
         single = alone(job, client)
         where = [job.facts["part"], self.phase]
         return score_key(self.site, self._world, client, single.facts["items"][0], single.arrays, where)
@@ -177,7 +179,8 @@ class Sharing:
 @contextmanager
 def sharing(parts: Parts, phase: Phase, workers: Workers, life: Life) -> Iterator[Workers]:
     """Workers who share parts in a phase of a run; its ledger says how many came from the store."""
-    through = Sharing(workers, parts, open_site(life.system.settings), phase)
+    deletions = life.system.scenario.workers.share_deletions
+    through = Sharing(workers, parts, open_site(life.system.settings), phase, deletions)
     yield through
     if through.found:
         life.tell(SHARED, phase=phase, parts=through.found, of=through.asked)

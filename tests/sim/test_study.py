@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,16 +214,23 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A finished study of two numbers of clients; not to be changed."""
     folder = tmp_path_factory.mktemp("study")
     study = new_study(asked(folder, sweep={"clients": [3, 6]}), folder / "out")
+    with noting(TUNED):
+        play(study)
+    return study
+
+
+@contextmanager
+def noting(tuned: list[tuple[str, str]]) -> Iterator[None]:
+    """Whoever is tuned in the block, and under which rule, is put down."""
 
     def noted(site: Site, job: Job, shared: Arrays) -> Reply:
         if job.kind == "tune":
-            TUNED.extend((client, job.facts["rule"]) for client in job.clients)
+            tuned.extend((client, job.facts["rule"]) for client in job.clients)
         return perform(site, job, shared)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "perform", noted)
-        play(study)
-    return study
+        yield
 
 
 def point(study: Study, clients: int) -> Path:
@@ -425,6 +434,24 @@ def test_each_client_is_tuned_once_for_all_points_and_a_deletion_or_an_audit_doe
         for rule in ("plain", "sign_fixed")
         for client in (*joined[6], *audited, *set(forgotten[3]), *set(forgotten[6]))
     )
+
+
+def test_deletions_take_vectors_from_the_store_where_that_is_asked_for_and_nothing_else_changes(
+    whole: Study, tmp_path: Path
+) -> None:
+    study = new_study(
+        asked(tmp_path, sweep={"clients": [3, 6]}, workers=TINY["workers"] | {"share_deletions": True}), tmp_path / "out"
+    )
+    tuned: list[tuple[str, str]] = []
+    with noting(tuned):
+        play(study)
+    for clients, gone in ((3, 1), (6, 2)):
+        assert timeless(summary(point(study, clients))) == timeless(summary(point(whole, clients)))
+        shared = [r for r in ledger(point(study, clients)) if r["event"] == "shared" and r["phase"] == "stream"]
+        before = [r for r in ledger(point(whole, clients)) if r["event"] == "shared" and r["phase"] == "stream"]
+        assert sum(r["parts"] for r in shared) == sum(r["parts"] for r in before) + 2 * gone
+    assert len(tuned) == len(TUNED) - 2 * (1 + 2)
+    assert sum(price.tunings[1] for price in prices_of(study.points, tmp_path / "priced")[0]) == len(tuned)
 
 
 def parts_of(folder: Path, most: int | None = None) -> Parts:
