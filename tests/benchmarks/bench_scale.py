@@ -22,13 +22,8 @@ MAIN = "from sim.cli import main; main()"
 
 def started(folder: Path, clients: str, sets: Sequence[str] = ()) -> int:
     """The process of a study over these numbers of clients."""
-    options = [
-        "--strategies",
-        STRATEGIES,
-        "--out",
-        str(folder),
-        *(word for each in (*SETS, *sets) for word in ("--set", each)),
-    ]
+    words = [word for each in (*SETS, *sets) for word in ("--set", each)]
+    options = ["--strategies", STRATEGIES, "--out", str(folder), *words]
     command = [sys.executable, "-c", MAIN, "scale", "sent140", "--clients", clients, *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL).pid
 
