@@ -20,6 +20,7 @@ from typing import Any
 
 from sim.scenario.claims import Claim
 from sim.study.claims import WORDS, in_words, short, verdicts
+from tests.benchmarks.pages import with_tables
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -134,17 +135,6 @@ def cell(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.3f}{spread}"
 
 
-def with_tables(page: str, tables: Mapping[str, str]) -> str:
-    """The page with each table in its place; a table without a place is an error."""
-    for name, text in tables.items():
-        first, begin, rest = page.partition(f"<!-- {name} -->\n")
-        _, end, last = rest.partition("<!-- end -->")
-        if not (begin and end):
-            raise SystemExit(f"{PAGE}: there is no place <!-- {name} --> for a table")
-        page = "".join((first, begin, text, "\n", end, last))
-    return page
-
-
 def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """study.json and the rows of results.parquet."""
     from sim.study.results import read_rows
@@ -165,7 +155,7 @@ def main() -> None:
     if asked.write:
         VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
         PAGE.write_text(
-            with_tables(PAGE.read_text(), {name: table(claims_of(name), now[name], *read(asked.out / name)) for name in now})
+            with_tables(PAGE, {name: table(claims_of(name), now[name], *read(asked.out / name)) for name in now})
         )
     if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
         print("\n".join(differences))

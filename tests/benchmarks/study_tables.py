@@ -1,6 +1,7 @@
 """The tables of docs/what_merging_adds.md and docs/strategies.md, from the studies of ``tests.benchmarks.study``.
 
-    python -m tests.benchmarks.study_tables OUT
+    python -m tests.benchmarks.study_tables OUT             # prints them
+    python -m tests.benchmarks.study_tables OUT --write     # puts them into the pages
 
 Accuracies are means over clients, then over seeds; ± is the standard deviation over seeds. A difference of two strategies is
 paired by client: its 95 % interval is that of 2,000 resamples of each seed's clients, so it speaks of these seeds.
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim.terminal import human_bytes
+from tests.benchmarks.pages import with_tables
 from tests.benchmarks.study import ALL, DELETED, HEADS, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE, run_of
 
 RESAMPLES = 2000
@@ -48,6 +50,11 @@ CLAIMS = {
 }
 
 Values = dict[str, float]
+Columns = Sequence[tuple[str, int]]
+"""Settings, each at a T."""
+DOCS = Path(__file__).parents[2] / "docs"
+SEEN = "T50"
+"""The T whose accuracies of never seen clients stand on the page."""
 
 
 def label_of(spec: Any) -> str:
@@ -56,11 +63,6 @@ def label_of(spec: Any) -> str:
         return spec
     ((name, parameters),) = spec.items()
     return str(parameters.get("label", name))
-
-
-def labels_of(specs: Sequence[Any], name: str) -> list[str]:
-    """Labels of a setting's rows: the strategies of its runs, those of both once."""
-    return list(dict.fromkeys(map(label_of, [*specs, *(HEADS if SETTINGS[name].labelled else [])])))
 
 
 class Study:
@@ -119,30 +121,18 @@ def difference(first: Sequence[Values], second: Sequence[Values]) -> tuple[float
     return float(np.mean([each.mean() for each in paired])), float(low), float(high)
 
 
-def accuracy_table(study: Study, name: str) -> list[str]:
-    """Rows of the strategies of the question: members and never seen clients at each T."""
-    joins = [tasks for tasks in SETTINGS[name].joins if study.seeds(name, tasks)]
-    if not joins:
-        return []
-    heads = [f"T = {tasks}" for tasks in joins] + [f"never seen, T = {tasks}" for tasks in joins]
-    seeds = ", ".join(f"{len(study.seeds(name, tasks))} at T = {tasks}" for tasks in joins)
-    lines = [
-        f"**{name}** (seeds: {seeds})",
-        "",
-        f"| | {' | '.join(heads)} |",
-        "|---" * (len(heads) + 1) + "|",
-    ]
-    for label in labels_of(QUESTION, name):
-        cells = [
-            mean_and_spread(study.values(name, tasks, label, split)) for split in ("held_in", "unseen") for tasks in joins
-        ]
+def accuracy_table(study: Study, columns: Columns, split: str) -> str:
+    """A row for each strategy of the question, a column for each setting; behind it stands the number of seeds."""
+    heads = [f"{name} ({len(study.seeds(name, tasks))})" for name, tasks in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for label in dict.fromkeys(map(label_of, [*QUESTION, *HEADS])):
+        cells = [mean_and_spread(study.values(name, tasks, label, split)) for name, tasks in columns]
         lines.append(f"| `{label}` | {' | '.join(cells)} |")
-    return [*lines, ""]
+    return "\n".join(lines)
 
 
-def claims_table(study: Study, columns: Sequence[tuple[str, int]]) -> list[str]:
+def claims_table(study: Study, columns: Columns) -> str:
     """One row for a claim, one column for a setting at a T; bold where 0 is outside of the interval."""
-    columns = [column for column in columns if study.seeds(*column)]
     heads = [f"{name}, T = {tasks} ({len(study.seeds(name, tasks))})" for name, tasks in columns]
     lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     for claim, (first, second, split) in CLAIMS.items():
@@ -150,7 +140,7 @@ def claims_table(study: Study, columns: Sequence[tuple[str, int]]) -> list[str]:
         found = [difference(*pair) for pair in pairs]
         if any(found):
             lines.append(f"| {claim} | {' | '.join('–' if each is None else _told(*each) for each in found)} |")
-    return [*lines, ""]
+    return "\n".join(lines)
 
 
 def _told(value: float, low: float, high: float) -> str:
@@ -159,11 +149,11 @@ def _told(value: float, low: float, high: float) -> str:
     return f"{sure}{value:+.3f}{sure} [{low:+.3f}, {high:+.3f}]"
 
 
-def strategies_table(study: Study) -> list[str]:
+def strategies_table(study: Study) -> str:
     """Every strategy on the labelled embedded settings: members before deletions, members and the forgotten after."""
     heads = [f"{name}: members → after; the forgotten" for name in LABELLED]
     lines = [f"| | {' | '.join(heads)} | gradient steps learn / forget | storage |", "|---" * (len(heads) + 3) + "|"]
-    for label in labels_of(ALL, LABELLED[0]):
+    for label in dict.fromkeys(map(label_of, [*ALL, *HEADS])):
         cells = []
         for name in LABELLED:
             before, after, gone = (
@@ -172,7 +162,7 @@ def strategies_table(study: Study) -> list[str]:
             )
             cells.append(f"{before} → {after}; {gone}")
         lines.append(f"| `{label}` | {' | '.join(cells)} | {_price(study, label)} |")
-    return [*lines, ""]
+    return "\n".join(lines)
 
 
 def _price(study: Study, label: str) -> str:
@@ -185,16 +175,30 @@ def _price(study: Study, label: str) -> str:
     return f"{steps['learn']:,} / {steps['forget']:,} | {human_bytes(told[0]['storage_before'])}"
 
 
+def tables(study: Study) -> dict[Path, dict[str, str]]:
+    """By page and by name, all tables."""
+    found: dict[str, str] = {}
+    sizes = {f"T{joins[0]}": joins for joins in zip(*(setting.joins for setting in SETTINGS.values()), strict=True)}
+    for size, joins in sizes.items():
+        columns = [each for each in zip(SETTINGS, joins, strict=True) if study.seeds(*each)]
+        found[f"differences {size}"] = claims_table(study, columns)
+        found[f"members {size}"] = accuracy_table(study, columns, "held_in")
+        if size == SEEN:
+            found[f"unseen {size}"] = accuracy_table(study, columns, "unseen")
+    found[f"differences T{TABLE}"] = claims_table(study, [(name, TABLE) for name in LABELLED if study.seeds(name, TABLE)])
+    return {DOCS / "what_merging_adds.md": found, DOCS / "strategies.md": {"all strategies": strategies_table(study)}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    study = Study(parser.parse_args().out)
-    for name in SETTINGS:
-        print("\n".join(accuracy_table(study, name)))
-    for size in (2, 1, 0):
-        print("\n".join(claims_table(study, [(name, setting.joins[size]) for name, setting in SETTINGS.items()])))
-    print("\n".join(claims_table(study, [(name, TABLE) for name in LABELLED])))
-    print("\n".join(strategies_table(study)))
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    for page, found in tables(Study(asked.out)).items():
+        if asked.write:
+            page.write_text(with_tables(page, found))
+        else:
+            print("\n\n".join(f"{name}:\n\n{text}" for name, text in found.items()))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from sim.study.results import of_point
 from sim.study.study import open_study
 from sim.study.sweep import Point, points_of
 from tests.benchmarks import papers
-from tests.benchmarks.papers import flipped, numbers, with_tables
+from tests.benchmarks.pages import with_tables
+from tests.benchmarks.papers import flipped, numbers
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 NAMES = sorted(path.stem for path in PAPERS.glob("*.yaml"))
@@ -101,11 +102,13 @@ def test_a_flipped_verdict_is_told() -> None:
     ]
 
 
-def test_tables_take_their_places_on_the_page() -> None:
-    page = "words\n<!-- one -->\nold\n<!-- end -->\nmore\n<!-- two -->\n<!-- end -->\n"
+def test_tables_take_their_places_on_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("words\n<!-- one -->\nold\n<!-- end -->\nmore\n<!-- two -->\n<!-- end -->\n")
     made = with_tables(page, {"one": "| a |", "two": "| b |"})
     assert made == "words\n<!-- one -->\n| a |\n<!-- end -->\nmore\n<!-- two -->\n| b |\n<!-- end -->\n"
-    assert with_tables(made, {"one": "| a |"}) == made
+    page.write_text(made)
+    assert with_tables(page, {"one": "| a |"}) == made
     with pytest.raises(SystemExit, match="no place <!-- three -->"):
         with_tables(page, {"three": ""})
 
