@@ -46,7 +46,7 @@ study: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.study runs/study $(if $(DATA),--data $(DATA))
 	$(BIN)/python -m tests.benchmarks.study_tables runs/study
 
-# The papers' tables and figures, half an hour on one core: docs/reproductions.md. It goes on where it was stopped.
+# The papers' tables and figures, an hour on one core: docs/reproductions.md. It goes on where it was stopped.
 papers: .venv/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.papers runs/papers
 	$(BIN)/python -m tests.benchmarks.papers runs/papers --check
