@@ -37,7 +37,7 @@ bench: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.bench_compare
 	$(BIN)/python -m tests.benchmarks.bench_simulate
 
-# Hours: a scaling study of 2 to 500 clients beside its largest point alone. CLIENTS=2,5,10,25,50,100 takes a quarter of an hour.
+# An hour of processor time: studies of 2 to 500 clients beside their largest point alone. CLIENTS=2,5,10,25,50 takes minutes.
 bench-scale: .venv/.installed-dev
 	$(BIN)/python -m tests.benchmarks.bench_scale $(if $(CLIENTS),--clients $(CLIENTS))
 

@@ -2,8 +2,8 @@
 
 Ten subreddits stand in a ring. Each has words of its own and borrows those of the ones after it, so that a word alone
 does not tell which of ten a comment is from, while it mostly tells the two apart that an author writes in: local models,
-which know those two, are far ahead of any model for all. Every word is harmless. The table of
-so many authors is always the same, and an author writes the same in each.
+which know those two, are far ahead of any model for all. Every word is harmless. The
+table of so many authors is always the same, and an author writes the same in each.
 """
 
 import random

@@ -7,6 +7,17 @@ STUDY = r"""{% extends "frame" %}
 {% macro drawn(each) %}
 {% call figure(each.svg, each.name, command, each.about) %}{{ each.caption }}{% if several %} {{ "Bars" if each.kind == "pareto" else "Lines: means over seeds; bands" }}: least and most over seeds.{% endif %}{% endcall %}
 {% endmacro %}
+{% macro folded(parts, opened) %}
+{% for part in parts %}
+{% if parts | length > 1 %}<details{{ " open" if loop.index == opened }}><summary>{{ part.title }}</summary>{% endif %}
+
+{% for each in part.figures %}
+{{ drawn(each) -}}
+{% endfor %}
+{% if parts | length > 1 %}</details>{% endif %}
+
+{% endfor %}
+{% endmacro %}
 {% block body %}
 <header>
 <div class="kicker">Unmerge study</div>
@@ -43,30 +54,14 @@ STUDY = r"""{% extends "frame" %}
 
 {% for axis, parts in groups.items() if parts %}
 <h2>Along {{ axis }}</h2>
-{% for part in parts %}
-{% if parts | length > 1 %}<details{{ " open" if loop.first }}><summary>{{ part.title }}</summary>{% endif %}
-
-{% for each in part.figures %}
-{{ drawn(each) -}}
-{% endfor %}
-{% if parts | length > 1 %}</details>{% endif %}
-
-{% endfor %}
+{{ folded(parts, 1) -}}
 {% if parts | length == drawn_most and about.axes | length > 1 %}
 <p class="note">At most {{ drawn_most }} combinations of the other values are drawn; the table has all.</p>
 {% endif %}
 {% endfor %}
 
 <h2>Accuracy against storage and deletion cost</h2>
-{% for part in pareto %}
-{% if pareto | length > 1 %}<details{{ " open" if loop.last }}><summary>{{ part.title }}</summary>{% endif %}
-
-{% for each in part.figures %}
-{{ drawn(each) -}}
-{% endfor %}
-{% if pareto | length > 1 %}</details>{% endif %}
-
-{% endfor %}
+{{ folded(pareto, pareto | length) -}}
 {% if pareto | length < points %}
 <p class="note">The first {{ pareto | length }} points are drawn; the table has all.</p>
 {% endif %}

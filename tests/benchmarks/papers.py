@@ -11,16 +11,16 @@ OUT/verdicts.json has the verdicts of all that is done. The page is docs/reprodu
 import argparse
 import itertools
 import json
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sim.scenario.claims import Claim
 from sim.study.claims import WORDS, in_words, short, verdicts
-from tests.benchmarks.pages import with_tables
+from tests.benchmarks.pages import cell, table, with_tables
 
 PAPERS = Path(__file__).parents[2] / "scenarios" / "papers"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -78,12 +78,14 @@ def flipped(before: Found, now: Found) -> Iterator[str]:
                 yield f"{name}: {claim} {WORDS[one['holds']]} → {WORDS[two['holds']]}: {two['why']}"
 
 
-def table(claims: Sequence[Claim], found: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def tables(
+    claims: Sequence[Claim], found: Sequence[Mapping[str, Any]], study: Mapping[str, Any], rows: Sequence[Row]
+) -> str:
     """Markdown: what is claimed beside what was published and what came out, then the accuracies."""
-    lines = ["| claim | published | here | |", "|---|---|---|---|"]
-    lines += [f"| {each['claim']} | {each['published']} | {each['why']} | {marked(each['holds'])} |" for each in found]
+    decided = [(each["claim"], each["published"], each["why"], marked(each["holds"])) for each in found]
     of = {metric for claim in claims for metric in claim.metrics}
-    return "\n".join([*lines, "", numbers(study, rows, {key: what for key, what in MEASURED.items() if key in of})])
+    measured = numbers(study, rows, {key: what for key, what in MEASURED.items() if key in of})
+    return "\n\n".join([table(("claim", "published", "here", ""), decided), measured])
 
 
 def marked(holds: bool | None) -> str:
@@ -108,7 +110,7 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row], more: Mapping[str, st
         for words, (_, of) in zip(shown, points, strict=True)
     ]
     keys = " × ".join(key.rpartition(".")[2] for key in axes)
-    lines = [f"| {keys or 'strategy'} | {' | '.join(titles)} |", "|---" * (len(points) + 1) + "|"]
+    lines = []
     for label in study["strategies"]:
         cells = []
         for point, metric in points:
@@ -118,21 +120,14 @@ def numbers(study: Mapping[str, Any], rows: Sequence[Row], more: Mapping[str, st
                 if row["label"] == label and tuple(str(row[key]) for key in axes) == point and row.get(metric) is not None
             ]
             cells.append(cell(values))
-        lines.append(f"| `{label}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append((f"`{label}`", *cells))
+    return table((keys or "strategy", *titles), lines)
 
 
 def heads(values: Sequence[Any]) -> dict[str, str]:
     """By the text of an axis' value in a row, what stands above its column."""
     whole = [json.loads(value) if isinstance(value, str) and value[:1] in "[{" else value for value in values]
     return dict(zip(map(str, values), short(whole), strict=True))
-
-
-def cell(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -155,7 +150,7 @@ def main() -> None:
     if asked.write:
         VERDICTS.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
         PAGE.write_text(
-            with_tables(PAGE, {name: table(claims_of(name), now[name], *read(asked.out / name)) for name in now})
+            with_tables(PAGE, {name: tables(claims_of(name), now[name], *read(asked.out / name)) for name in now})
         )
     if asked.check and (differences := list(flipped(json.loads(VERDICTS.read_text()), now))):
         print("\n".join(differences))
@@ -164,23 +159,17 @@ def main() -> None:
 
 def play_all(out: Path, wanted: Sequence[str]) -> None:
     """Play each that is not done, and tell its time and verdicts."""
+    from sim.scenario.file import load
+    from tests.benchmarks.studies import play
+
     out.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         start = time.perf_counter()
-        play(name, out / name)
+        play(out / name, partial(load, f"papers/{name}"))
         print(f"{name}  {time.perf_counter() - start:.0f} s", flush=True)
         for each in found(out).get(name, []):
             print(f"  {in_words(each)}", flush=True)
         (out / "verdicts.json").write_text(json.dumps(found(out), indent=1, ensure_ascii=False) + "\n")
-
-
-def play(name: str, folder: Path) -> None:
-    """Play one study, or go on with it."""
-    from sim.scenario.file import load
-    from sim.study import study
-
-    asked = study.open_study(folder) if study.is_study(folder) else study.new_study(load(f"papers/{name}"), folder)
-    study.play(asked)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,15 @@ those of the question alone run, without deletions: these are studies of their o
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
-from sim.study import study
 from sim.study.results import POINTS
 from sim.study.sweep import named, points_of
+from tests.benchmarks.studies import play
 
 SEEDS = (1, 2, 3)
 TASKS = (10, 50, 200)
@@ -185,10 +186,7 @@ def main() -> None:
     for name, whole, heads in studies(asked.data is not None):
         if (heads or not asked.heads) and (not asked.only or name in asked.only):
             folder = asked.out / study_of(name, whole, heads)
-            known = study.is_study(folder)
-            study.play(
-                study.open_study(folder) if known else study.new_study(asked_of(name, whole, heads, asked.data), folder)
-            )
+            play(folder, partial(asked_of, name, whole, heads, asked.data))
             print(folder.name, flush=True)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim.terminal import human_bytes
-from tests.benchmarks.pages import with_tables
+from tests.benchmarks.pages import cell, table, with_tables
 from tests.benchmarks.study import ALL, DELETED, HEADS, LABELLED, QUESTION, SEEDS, SETTINGS, TABLE, run_of
 
 RESAMPLES = 2000
@@ -102,12 +102,8 @@ class Study:
 
 
 def mean_and_spread(seeds: Sequence[Values]) -> str:
-    """``.812 ± .004``; a dash where there is nothing."""
-    if not seeds:
-        return "–"
-    means = [float(np.mean(list(values.values()))) for values in seeds]
-    spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
-    return f"{np.mean(means):.3f}{spread}"
+    """Means over clients, of each seed, as a cell."""
+    return cell([float(np.mean(list(values.values()))) for values in seeds])
 
 
 def difference(first: Sequence[Values], second: Sequence[Values]) -> tuple[float, float, float] | None:
@@ -124,23 +120,23 @@ def difference(first: Sequence[Values], second: Sequence[Values]) -> tuple[float
 def accuracy_table(study: Study, columns: Columns, split: str) -> str:
     """A row for each strategy of the question, a column for each setting; behind it stands the number of seeds."""
     heads = [f"{name} ({len(study.seeds(name, tasks))})" for name, tasks in columns]
-    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for label in dict.fromkeys(map(label_of, [*QUESTION, *HEADS])):
-        cells = [mean_and_spread(study.values(name, tasks, label, split)) for name, tasks in columns]
-        lines.append(f"| `{label}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    labels = dict.fromkeys(map(label_of, [*QUESTION, *HEADS]))
+    return table(
+        ("", *heads),
+        [(f"`{label}`", *(mean_and_spread(study.values(*column, label, split)) for column in columns)) for label in labels],
+    )
 
 
 def claims_table(study: Study, columns: Columns) -> str:
     """One row for a claim, one column for a setting at a T; bold where 0 is outside of the interval."""
     heads = [f"{name}, T = {tasks} ({len(study.seeds(name, tasks))})" for name, tasks in columns]
-    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    lines = []
     for claim, (first, second, split) in CLAIMS.items():
         pairs = [[study.values(*column, label, split) for label in (first, second)] for column in columns]
         found = [difference(*pair) for pair in pairs]
         if any(found):
-            lines.append(f"| {claim} | {' | '.join('–' if each is None else _told(*each) for each in found)} |")
-    return "\n".join(lines)
+            lines.append((claim, *("–" if each is None else _told(*each) for each in found)))
+    return table(("", *heads), lines)
 
 
 def _told(value: float, low: float, high: float) -> str:
@@ -152,7 +148,7 @@ def _told(value: float, low: float, high: float) -> str:
 def strategies_table(study: Study) -> str:
     """Every strategy on the labelled embedded settings: members before deletions, members and the forgotten after."""
     heads = [f"{name}: members → after; the forgotten" for name in LABELLED]
-    lines = [f"| | {' | '.join(heads)} | gradient steps learn / forget | storage |", "|---" * (len(heads) + 3) + "|"]
+    lines = []
     for label in dict.fromkeys(map(label_of, [*ALL, *HEADS])):
         cells = []
         for name in LABELLED:
@@ -161,18 +157,18 @@ def strategies_table(study: Study) -> str:
                 for split, deleted in (("held_in", 0), ("held_in", DELETED), ("forgotten", DELETED))
             )
             cells.append(f"{before} → {after}; {gone}")
-        lines.append(f"| `{label}` | {' | '.join(cells)} | {_price(study, label)} |")
-    return "\n".join(lines)
+        lines.append((f"`{label}`", *cells, *_price(study, label)))
+    return table(("", *heads, "gradient steps learn / forget", "storage"), lines)
 
 
-def _price(study: Study, label: str) -> str:
+def _price(study: Study, label: str) -> tuple[str, str]:
     """Steps and bytes on the first setting, whose models and steps are those of the second."""
     there = [told["strategies"] for key, told in study.summaries.items() if key[:2] == (LABELLED[0], TABLE)]
     told = [strategies[label] for strategies in there if label in strategies]
     if not told:
-        return "– | –"
+        return "–", "–"
     steps = told[0]["gradient_steps"]
-    return f"{steps['learn']:,} / {steps['forget']:,} | {human_bytes(told[0]['storage_before'])}"
+    return f"{steps['learn']:,} / {steps['forget']:,}", human_bytes(told[0]["storage_before"])
 
 
 def tables(study: Study) -> dict[Path, dict[str, str]]:
