@@ -4,9 +4,10 @@ FROM python:3.11-slim
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/unmerge
 
-# torch first, and from its index for CPUs: the default one brings gigabytes for GPUs.
+# torch first, and with its index for CPUs, whose build pip takes for the newer one: the default one brings gigabytes for GPUs.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 COPY constraints.txt ./
-RUN pip install -c constraints.txt torch --index-url https://download.pytorch.org/whl/cpu
+RUN pip install -c constraints.txt torch --extra-index-url "$TORCH_INDEX"
 
 COPY pyproject.toml README.md LICENSE ./
 COPY clients clients
