@@ -14,11 +14,14 @@ from sim.tracking.tracker import Place, Row
 ROWS, IDENTITY = "rows", "unmerge.run"
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1000, 100, 6000
 """What MLflow takes at once, and characters of a parameter."""
+RETRIES = "4"
+"""Of a request to a server that does not answer: less than a minute. MLflow's own seven take over four, and a run waits."""
 
 
 class MLflow:
     def __init__(self, place: Place) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
