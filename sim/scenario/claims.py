@@ -139,6 +139,11 @@ class Claim(Strict):
     def metrics(self) -> tuple[str, ...]:
         return (self.metric, *filter(None, [getattr(self.rule, "metric_to", None)]))
 
+    @property
+    def timed(self) -> bool:
+        """Whether seconds decide it, which are the machine's and of what else it does."""
+        return any(metric.endswith("seconds") for metric in self.metrics)
+
 
 def check(
     claims: Sequence[Claim], axes: Mapping[str, Sequence[Any]], labels: Sequence[str], measured: Sequence[str]

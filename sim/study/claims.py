@@ -81,6 +81,7 @@ def verdict(claim: Claim, axes: Mapping[str, Sequence[Any]], rows: Sequence[Row]
         "source": claim.source,
         "holds": holds,
         "why": "; ".join(told) or "no point of the study has these values",
+        "timed": claim.timed,
         "published": claim.published,
     }
 

@@ -156,6 +156,7 @@ def test_a_verdict_has_what_study_json_says_of_it() -> None:
             "source": "ClAMU, Figure 2",
             "holds": True,
             "why": "clients 2: a 0.500 against b 0.250",
+            "timed": False,
             "published": ".70 to .84",
         }
     ]
@@ -165,6 +166,7 @@ def test_a_verdict_has_what_study_json_says_of_it() -> None:
             "source": "ClAMU, Figure 2",
             "holds": None,
             "why": "clients 2: a has no accuracy.held_in_after",
+            "timed": False,
             "published": ".70 to .84",
         }
     ]

@@ -102,6 +102,20 @@ def test_a_flipped_verdict_is_told() -> None:
     ]
 
 
+def test_a_verdict_that_seconds_decide_is_told_apart() -> None:
+    before = {
+        "one": [{"claim": "fast", "holds": True, "why": "1", "timed": True}, {"claim": "so", "holds": True, "why": "2"}]
+    }
+    now = {
+        "one": [{"claim": "fast", "holds": False, "why": "3", "timed": True}, {"claim": "so", "holds": False, "why": "4"}]
+    }
+    assert list(flipped(before, now)) == ["one: so holds → does not hold: 4"]
+    assert list(flipped(before, now, timed=True)) == ["one: fast holds → does not hold: 3"]
+    timed = {name: [claim.timed for claim in papers.claims_of(name)] for name in NAMES}
+    assert {name for name in NAMES if any(timed[name])} == {"negmerge_time"}
+    assert all(timed["negmerge_time"])
+
+
 def test_tables_take_their_places_on_the_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("words\n<!-- one -->\nold\n<!-- end -->\nmore\n<!-- two -->\n<!-- end -->\n")
