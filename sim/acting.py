@@ -42,15 +42,14 @@ def price_study(asked: "Asked", out: Path | None) -> None:
     from sim.life.saved import new_folder
     from sim.plan.needs import refuse
     from sim.study.price import facts, prices_of, table, totals
-    from sim.study.study import at_once
     from sim.study.sweep import points_of
     from sim.terminal import console
 
     scenario, points = asked.scenario(), points_of(asked)
     prices, need = prices_of(points, new_folder(scenario, out))
-    tell(**facts(scenario.name, prices))
+    tell(**facts(scenario.name, prices, scenario.workers))
     console.print(table(scenario.name, prices))
-    for line in totals(prices, at_once(scenario.workers, len(points))):
+    for line in totals(prices, scenario.workers):
         console.print(line, highlight=False, markup=False)
     refuse(need)
 

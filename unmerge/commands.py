@@ -158,7 +158,7 @@ def plan(scenario: Source, overrides: Overrides | None = None, out: str | Path |
         folder = new_folder(asked, None if out is None else Path(out))
         if asked.sweep:
             prices, _ = price.prices_of(points_of(whole), folder)
-            return price.facts(asked.name, prices)
+            return price.facts(asked.name, prices, asked.workers)
         return plans.facts(plan_of.plan(asked, folder))
 
 

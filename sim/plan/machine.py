@@ -1,4 +1,4 @@
-"""Memory and disk of this machine and of this process, as far as the system tells; in bytes."""
+"""Memory, disk and cores of this machine and of this process, as far as the system tells; sizes in bytes."""
 
 import os
 import resource
@@ -34,6 +34,11 @@ def memory_free() -> int:
     except (OSError, StopIteration, KeyError):
         return free
     return free if limit == "max" else min(free, int(limit) - int(used) + int(cached))
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def disk_free(folder: Path) -> tuple[int, int]:

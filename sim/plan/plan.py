@@ -1,8 +1,9 @@
 """What a scenario will cost on this machine, as it is told: its ``work`` at measured ``speeds``, and what it ``needs``.
 
 FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
-are client work divided by the number of workers, and for a whole run what the server works out of pairs of clients, which
-grows with their square. What else the server does, and starting workers, are not in them.
+are client work divided by the number of workers. Those of a whole run also have what the server works out of pairs of
+clients, which grows with their square, and the start of the program and of its workers. What else the server does is not
+in them.
 """
 
 from collections import Counter
@@ -18,14 +19,14 @@ from rich.text import Text
 from clients.settings import TuningSpec
 from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
-from sim.plan import needs, work
+from sim.plan import machine, needs, work
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
 from sim.plan.work import steps_of
 from sim.scenario.model import Scenario
-from sim.scenario.workers import Kind
+from sim.scenario.workers import Kind, WorkersSpec
 from sim.stream.requests import FORGET, JOIN
 from sim.terminal import human_bytes, phase
 from strategies.strategy import Strategy
@@ -43,6 +44,10 @@ COLUMNS = {
     "seconds": "time\nlearn / forget",
 }
 LEFT = ("strategy", "exact")
+STARTING = {"inline": 0.0, "ray": 16.0, "flower": 10.0}
+"""Seconds until workers of a kind are there, as measured (docs/benchmarks.md)."""
+PROGRAM = 14.0
+"""Seconds of the program's own start and end, likewise."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,24 @@ def seconds(work: Work, tunings: Mapping[Rule, int], spec: TuningSpec, speeds: S
 def served(pairs: Mapping[Rule, float], speeds: Speeds) -> float:
     """Seconds of the server for what it keeps of pairs of clients; no worker shortens them."""
     return sum(count * speeds.pair.get(rule, 0.0) for rule, count in pairs.items())
+
+
+def elapsed(client: float, server: float, spec: WorkersSpec, cores: int) -> float:
+    """Seconds of the clock in which workers and server are done, who work at the same time and share the cores.
+
+    Args:
+        client, server: seconds of one worker, and of the server.
+        cores: of this machine; without a limit where workers have GPUs or are elsewhere.
+    """
+    if spec.stream == "inline":
+        return client + server
+    shared = 0.0 if spec.gpus or spec.address is not None else (client + server) / cores
+    return max(client / spec.count, server, shared)
+
+
+def starting(spec: WorkersSpec) -> float:
+    """Seconds until workers are there: each kind starts by itself."""
+    return sum(STARTING[kind] for kind in {spec.learn, spec.stream})
 
 
 def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
@@ -174,7 +197,7 @@ class Total:
     """What the whole run takes, each client tuned once per rule, over all seeds.
 
     Attributes:
-        seconds: of the clock, of client work on all workers.
+        seconds: of the clock.
     """
 
     tunings: int
@@ -188,8 +211,9 @@ def total_of(rehearsal: Rehearsal, speeds: Speeds) -> Total:
     scenario, sizes = rehearsal.scenario, rehearsal.sizes
     seeds = len(scenario.seeds)
     done, tunings = work.of_run(rehearsal, sizes.clients)
-    spent = seeds * seconds(done, tunings, scenario.tuning, speeds) / at_once(scenario.workers.stream, scenario)
-    spent += seeds * served(work.pairs_of_run(rehearsal, sizes.clients), speeds)
+    client = seeds * seconds(done, tunings, scenario.tuning, speeds)
+    server = seeds * served(work.pairs_of_run(rehearsal, sizes.clients), speeds)
+    spent = PROGRAM + seeds * starting(scenario.workers) + elapsed(client, server, scenario.workers, machine.cores())
     tuned = Work(mask_steps=sum(n * steps_of(rule, scenario.tuning) for rule, n in tunings.items()))
     operations = seeds * flops(done + tuned, 0, sizes.parameters, speeds)
     return Total(seeds * (done.tunings + done.pooled), seeds * (done + tuned).gradient_steps(0), operations, spent)
@@ -242,7 +266,7 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
         f"Counted: FLOPs 6·N·tokens trained on + 2·N·tokens scored, N = {sizes.parameters:,} parameters, "
         f"{speeds.step_examples * speeds.example_tokens:,.0f} tokens a step; clients tuned when learning, for each deletion "
         f"and for all of them; bytes kept per parameter: sum 4 or 8, vector 4, counter 1 to 4, mask 1/8; time: client "
-        f"work on {at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers."
+        f"work on {at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers; that of the run: starting too."
     )
     return lines
 

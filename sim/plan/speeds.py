@@ -13,8 +13,9 @@ Memory is that of the clients whose passes are the largest, in tuning and in sco
 import statistics
 import tempfile
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from clients.data.dataset import Example, Shard
@@ -35,12 +36,12 @@ from strategies.state.part import Part
 from strategies.state.store import Folder
 
 MORE_STEPS = 4
-TIMES = 2
-"""How often each is measured; the shortest counts."""
+TIMES = 5
+"""How often each is measured, if it is not long; the median counts: the shortest would be what a run never keeps up."""
 JOINING = (4, 24)
 """How many clients join, to see what the server takes for a pair."""
 LONG = 5.0
-"""Seconds of one step from which it is not worth to warm up and measure again."""
+"""Seconds of one step from which it is not worth to warm up and measure again, and of measuring one thing."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,20 @@ def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Itera
     reply = _tuned(site, job, 1)  # also makes what is made once a process, as anchors
     one = more = float(reply.facts["seconds"])
     if one < LONG:
-        one, more = (min(_seconds(site, job, steps) for _ in range(TIMES)) for steps in (1, 1 + MORE_STEPS))
+        one, more = (_typical(partial(_seconds, site, job, steps)) for steps in (1, 1 + MORE_STEPS))
     each = (more - one) / MORE_STEPS if more > one else one
     if not rule_of(rule).steps(site.settings.tuning):  # a rule without gradient steps
         each = 0.0
     width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
     return each / len(shards), max(one - each, 0.0) / len(shards), width
+
+
+def _typical(measured: Callable[[], float]) -> float:
+    """The median of a few measurements."""
+    found = [measured()]
+    while len(found) < TIMES and sum(found) < LONG:
+        found.append(measured())
+    return statistics.median(found)
 
 
 def _seconds(site: Site, job: Job, steps: int) -> float:
@@ -195,7 +204,7 @@ def _tuned(site: Site, job: Job, steps: int) -> Reply:
 def _scoring(site: Site, shard: Shard) -> tuple[float, float]:
     """Seconds and tokens of scoring a client of the mean size, measured on one, on what it is trained on."""
     job = score_job([(shard.client, BASE)], part="train")
-    seconds = min(float(_done(site, job).facts["seconds"]) for _ in range(2))
+    seconds = _typical(lambda: float(_done(site, job).facts["seconds"]))
     larger = _scored(site) / len(shard.train)
     return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.train))
 

@@ -16,12 +16,14 @@ from clients import outside
 from clients.exact import digest
 from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
-from sim.plan import needs, work
+from sim.plan import machine, needs, work
 from sim.plan.needs import Need
-from sim.plan.plan import clock, seconds, served
+from sim.plan.plan import PROGRAM, clock, elapsed, seconds, served, starting
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Members, Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
+from sim.scenario.workers import WorkersSpec
+from sim.study.study import at_once
 from sim.study.sweep import Point, shown
 from sim.terminal import phase
 from strategies.work import Work
@@ -38,6 +40,7 @@ class Price:
         clients: how many join.
         tunings: all, as it is charged, and those that are really done in the study.
         alone, here: seconds of work of one worker, if it were a run of its own, and in the study.
+        server: seconds of the server that are in both.
     """
 
     point: Point
@@ -45,6 +48,7 @@ class Price:
     tunings: tuple[int, int]
     alone: float
     here: float
+    server: float
 
     def facts(self) -> dict[str, Any]:
         """As JSON values."""
@@ -54,9 +58,23 @@ class Price:
         return about | {"client_tunings": done, "seconds": seconds}
 
 
-def facts(name: str, prices: Sequence[Price]) -> dict[str, Any]:
+def facts(name: str, prices: Sequence[Price], spec: WorkersSpec) -> dict[str, Any]:
     """What a study takes, as JSON values."""
-    return {"name": name, "points": [price.facts() for price in prices]}
+    return {"name": name, "seconds": seconds_of(prices, spec), "points": [price.facts() for price in prices]}
+
+
+def seconds_of(prices: Sequence[Price], spec: WorkersSpec) -> float:
+    """Of the clock, for the whole study.
+
+    Where several processes play points, whoever plays the longest finds tuned whom the others have tuned meanwhile.
+    """
+    processes = at_once(spec, len(prices))
+    if processes > 1:
+        first, *others = sorted(prices, key=lambda price: -price.here)
+        found = max(price.alone - price.here for price in others)
+        return PROGRAM + max(sum(price.here for price in prices) / processes, first.here - found)
+    cores = machine.cores()
+    return PROGRAM + sum(starting(spec) + elapsed(price.here - price.server, price.server, spec, cores) for price in prices)
 
 
 def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
@@ -91,10 +109,11 @@ def _price(point: Point, rehearsal: Rehearsal, speeds: Speeds, seen: Seen, about
     everybody, spec = rehearsal.sizes.clients, rehearsal.scenario.tuning
     done, rules = work.of_run(rehearsal, everybody)
     spared = spared_tunings(rehearsal, everybody, rules, seen, about)
-    alone = seconds(done, rules, spec, speeds) + served(work.pairs_of_run(rehearsal, everybody), speeds)
+    server = served(work.pairs_of_run(rehearsal, everybody), speeds)
+    alone = seconds(done, rules, spec, speeds) + server
     here = alone - seconds(Work(), spared, spec, speeds)
     tunings = sum(rules.values())
-    return Price(point, len(everybody), (tunings, tunings - sum(spared.values())), alone, here)
+    return Price(point, len(everybody), (tunings, tunings - sum(spared.values())), alone, here, server)
 
 
 def spared_tunings(
@@ -144,13 +163,18 @@ def table(name: str, prices: Sequence[Price]) -> Table:
     return made
 
 
-def totals(prices: Sequence[Price], at_once: int) -> list[str]:
+def totals(prices: Sequence[Price], spec: WorkersSpec) -> list[str]:
     """What the whole study takes, and how that is counted."""
-    here, alone = sum(price.here for price in prices), sum(price.alone for price in prices)
-    most, longest = max(price.alone for price in prices), max(price.here for price in prices)
+    alone, most = sum(price.alone for price in prices), max(price.alone for price in prices)
+    processes = at_once(spec, len(prices))
+    who = (
+        f"Every point is played by one process, {processes} at a time"
+        if processes > 1
+        else f"One point at a time is played, by {spec.count if spec.stream != 'inline' else 1} workers"
+    )
     return [
-        f"The study, each client tuned once for all points: {sum(p.tunings[1] for p in prices):,} clients tuned, "
-        f"{clock(max(here / at_once, longest))}; its points one after another {clock(alone)}, the largest {clock(most)}.",
-        "Every point is played by one process and charged its full price. "
-        f"Counted: client work of {at_once} process{'es' if at_once > 1 else ''} at a time.",
+        f"The study, each client tuned once for all points: {sum(price.tunings[1] for price in prices):,} clients tuned, "
+        f"{clock(seconds_of(prices, spec))}; its points one after another {clock(alone)} of one worker, the largest "
+        f"{clock(most)}.",
+        f"{who}, and charged its full price. Counted: client work, and starting.",
     ]

@@ -7,6 +7,7 @@ data: they are asked whose, and a job goes to the node that has what it needs.
 """
 
 import logging
+import math
 import os
 import threading
 import time
@@ -39,8 +40,12 @@ from sim.scenario.workers import Kind, WorkersSpec
 from sim.terminal import errors
 from sim.workers.grid import LINK_PAUSE, GridWorkers, names
 from sim.workers.ray import LOWER, Watch, ray_instance
-from sim.workers.workers import Workers, nodes_for
+from sim.workers.workers import Workers
+from strategies.flower import WINDOW
 
+MOST_NODES = WINDOW
+"""Of a simulation: as many as messages are on their way. Flower looks for messages to each ten times a second, which took a
+fifth of a core with 125 of them."""
 NODES_WITHIN = 300.0
 """Seconds in which nodes have to appear."""
 DEAD_KINDS = ("ActorDiedError", "ActorUnavailableError", "RayActorError", "OutOfMemoryError")
@@ -173,8 +178,8 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def open_flower(spec: WorkersSpec, settings: Settings) -> Iterator[GridWorkers]:
-    """A simulation with one node per cohort, for the length of the block."""
-    nodes = nodes_for(len(names(settings)), spec.cohort)
+    """A simulation for the length of the block, with one node per cohort as far as that makes sense."""
+    nodes = max(1, min(MOST_NODES, math.ceil(len(names(settings)) / spec.cohort)))
     with _quiet(), ray_instance(spec):
         watch = Watch(spec)
         with simulation(spec, nodes, watch) as (grid, check):

@@ -5,7 +5,6 @@ replies may be read-only.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -46,11 +45,6 @@ class InlineWorkers:
 def cohorts(clients: Sequence[str], size: int) -> list[tuple[str, ...]]:
     """Clients in groups of ``size``, in their order; the last one may be smaller."""
     return [tuple(clients[start : start + size]) for start in range(0, len(clients), size)]
-
-
-def nodes_for(clients: int, cohort: int) -> int:
-    """Flower nodes for so many clients: one per cohort."""
-    return max(1, math.ceil(clients / cohort))
 
 
 def job_bytes(job: Job, shared: Mapping[str, np.ndarray]) -> int:

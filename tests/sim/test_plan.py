@@ -42,6 +42,7 @@ from sim.plan.speeds import Speeds, batch_size, calibrate, largest, nearest
 from sim.plan.work import Release
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
+from sim.scenario.workers import WorkersSpec
 from strategies.registry import REGISTRY
 from strategies.retrain.sisa import Sisa
 from strategies.scale import client_scores
@@ -402,7 +403,7 @@ def test_a_rule_without_steps_costs_none_and_training_on_pools_does_all_the_same
     assert (row.learn, row.steps) == (Work(8), 0)
     speeds = replace(SPEEDS, joining={Stepless.name: 0.5}, step={Stepless.name: 0.0})
     told = plan.totals(rehearsal, speeds, needs.need_of(rehearsals_of(scenario, SIZES), tmp_path))
-    assert told[0].endswith("8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, 5.0 s.")
+    assert told[0].endswith(f"8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, {plan.clock(plan.PROGRAM + 5.0)}.")
     pooled = tiny(strategies=[stepless, "central"])
     here = open_site(pooled.settings(7))
     _, measured = calibrate(pooled, here, sizes_of(here, pooled))
@@ -543,6 +544,33 @@ def test_pairs_of_clients_are_worked_out_when_all_join_and_in_an_audit() -> None
     speeds = replace(SPEEDS, pair={"plain": 0.5})
     assert plan.served({"plain": 46}, speeds) == 23
     assert plan.served({"plain": 46}, SPEEDS) == 0
+
+
+def test_workers_and_the_server_share_the_cores_of_this_machine() -> None:
+    def elapsed(cores: int, **spec: Any) -> float:
+        return plan.elapsed(100.0, 20.0, WorkersSpec.model_validate(spec), cores)
+
+    assert elapsed(8, kind="inline") == 120
+    assert elapsed(2, kind="ray", count=2) == 60  # (100 + 20) / 2
+    assert elapsed(8, kind="ray", count=2) == 50  # the server has a core of its own
+    assert elapsed(8, kind="ray", count=10) == 20  # no worker shortens what the server does
+    assert elapsed(2, kind="ray", count=4, gpus=1) == 25
+    assert elapsed(2, kind="ray", count=4, address="auto") == 25
+
+
+def test_each_kind_of_workers_starts_by_itself() -> None:
+    flower, ray = plan.STARTING["flower"], plan.STARTING["ray"]
+    assert plan.starting(WorkersSpec.model_validate({"kind": "inline"})) == 0
+    assert plan.starting(WorkersSpec.model_validate({"kind": "ray"})) == ray
+    assert plan.starting(WorkersSpec(learn="flower", stream="ray")) == flower + ray
+
+
+def test_what_is_measured_is_the_median_of_a_few() -> None:
+    found = iter([0.5, 0.25, 2.0, 1.0, 0.75, 9.0])
+    assert pace._typical(lambda: next(found)) == 0.75
+    assert next(found) == 9.0
+    long = iter([3.0, 4.0, 9.0])
+    assert pace._typical(lambda: next(long)) == 3.5  # enough has been spent
 
 
 def test_the_time_of_a_pair_is_told_from_that_of_a_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

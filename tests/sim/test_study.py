@@ -24,6 +24,7 @@ from clients.work.bench import Arrays
 from clients.work.site import Site
 from sim.life.saved import SUMMARY
 from sim.plan.needs import Need
+from sim.plan.plan import PROGRAM, STARTING, clock
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
@@ -32,7 +33,7 @@ from sim.stream.requests import population
 from sim.study import sharing
 from sim.study.locks import Locks
 from sim.study.parts import Part, Parts
-from sim.study.price import prices_of, totals
+from sim.study.price import Price, prices_of, seconds_of, totals
 from sim.study.results import flat, read_rows
 from sim.study.scale import scaled
 from sim.study.study import PARTS, Study, at_once, new_study, open_study, play
@@ -368,8 +369,12 @@ def test_a_study_is_priced_with_what_its_points_share(whole: Study, tmp_path: Pa
     assert prices[0].tunings[0] == prices[0].tunings[1]
     assert prices[0].alone == prices[0].here
     assert prices[1].here < prices[1].alone
-    told = totals([replace(price, alone=30.0, here=20.0) for price in prices], 2)
-    assert f"{len(TUNED)} clients tuned, 20 s; its points one after another 60 s, the largest 30 s" in told[0]
+    two = WorkersSpec.model_validate({"kind": "ray", "count": 2})
+    told = totals([replace(price, alone=30.0, here=20.0) for price in prices], two)
+    spent = clock(PROGRAM + 20)
+    assert (
+        f"{len(TUNED)} clients tuned, {spent}; its points one after another 60 s of one worker, the largest 30 s" in told[0]
+    )
     (needed, _), alone = need.disk[str(tmp_path / "out")], prices_of(whole.points[:1], tmp_path / "out")[1]
     assert needed > alone.disk[str(tmp_path / "out")][0]
 
@@ -407,6 +412,19 @@ def test_points_are_played_by_as_many_processes_as_there_are_workers(
     workers: dict[str, Any], points: int, processes: int
 ) -> None:
     assert at_once(WorkersSpec.model_validate(workers), points) == processes
+
+
+def test_the_time_of_a_study_is_that_of_its_processes(whole: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.plan.machine.cores", lambda: 2)
+    point = whole.points[0]
+    large = Price(point, 500, (750, 750), 600.0, 600.0, 40.0)
+    small = Price(point, 250, (375, 25), 300.0, 100.0, 10.0)
+    tiny = Price(point, 2, (3, 0), 2.0, 1.0, 0.0)
+    ray, inline = WorkersSpec.model_validate({"kind": "ray", "count": 2}), WorkersSpec.model_validate({"kind": "inline"})
+    assert seconds_of([large, small, tiny], ray) == PROGRAM + 400  # the other process tunes 200 seconds' worth for it
+    assert seconds_of([large, small, small, small, small], ray) == PROGRAM + 500
+    assert seconds_of([large, small, tiny], inline) == PROGRAM + 701
+    assert seconds_of([large], ray) == PROGRAM + STARTING["ray"] + 300  # the scenario's own workers play it
 
 
 def test_processes_are_as_many_as_memory_has_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
