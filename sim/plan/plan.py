@@ -143,9 +143,9 @@ def scored(work: Work, speeds: Speeds) -> float:
     return work.evaluations - work.spared + work.probes * speeds.whole
 
 
-def at_once(kind: Kind, scenario: Scenario) -> int:
+def count_of(kind: Kind, spec: WorkersSpec) -> int:
     """How many workers of a kind work at the same time."""
-    return 1 if kind == "inline" else scenario.workers.count
+    return 1 if kind == "inline" else spec.count
 
 
 # -- the plan as it is told -------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def totals(rehearsal: Rehearsal, speeds: Speeds, need: Need) -> list[str]:
         f"Counted: FLOPs 6·N·tokens trained on + 2·N·tokens scored, N = {sizes.parameters:,} parameters, "
         f"{speeds.step_examples * speeds.example_tokens:,.0f} tokens a step; clients tuned when learning, for each deletion "
         f"and for all of them; bytes kept per parameter: sum 4 or 8, vector 4, counter 1 to 4, mask 1/8; time: client "
-        f"work on {at_once(spec.learn, scenario)} / {at_once(spec.stream, scenario)} workers; that of the run: starting too."
+        f"work on {count_of(spec.learn, spec)} / {count_of(spec.stream, spec)} workers; that of the run: starting too."
     )
     return lines
 
@@ -309,7 +309,7 @@ def _cells(scenario: Scenario, sizes: Sizes, speeds: Speeds, row: Row) -> dict[s
 def seconds_of(scenario: Scenario, speeds: Speeds, row: Row) -> tuple[float, float]:
     """Of learning and of the stream, with one strategy alone."""
     learn, forget = (
-        seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / at_once(kind, scenario)
+        seconds(each, {row.strategy.rule: each.tunings}, scenario.tuning, speeds) / count_of(kind, scenario.workers)
         for each, kind in ((row.learn, scenario.workers.learn), (row.forget, scenario.workers.stream))
     )
     return learn, forget

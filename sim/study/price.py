@@ -18,7 +18,7 @@ from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
 from sim.plan import machine, needs, work
 from sim.plan.needs import Need
-from sim.plan.plan import PROGRAM, clock, elapsed, seconds, served, starting
+from sim.plan.plan import PROGRAM, clock, count_of, elapsed, seconds, served, starting
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Members, Sizes, sizes_of
 from sim.plan.speeds import Speeds, calibrate
@@ -170,7 +170,7 @@ def totals(prices: Sequence[Price], spec: WorkersSpec) -> list[str]:
     who = (
         f"Every point is played by one process, {processes} at a time"
         if processes > 1
-        else f"One point at a time is played, by {spec.count if spec.stream != 'inline' else 1} workers"
+        else f"One point at a time is played, by {count_of(spec.stream, spec)} workers"
     )
     return [
         f"The study, each client tuned once for all points: {sum(price.tunings[1] for price in prices):,} clients tuned, "
