@@ -9,6 +9,7 @@ in them.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sim.plan import machine, needs, work
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
-from sim.plan.speeds import Speeds, calibrate
+from sim.plan.speeds import Speeds, measured
 from sim.plan.work import steps_of
 from sim.scenario.model import Scenario
 from sim.scenario.workers import Kind, WorkersSpec
@@ -178,7 +179,7 @@ def plan(scenario: Scenario, out: Path) -> Plan:
         site = open_site(scenario.settings(seed))
     check_model(scenario, site)
     with phase("measuring a few steps"):
-        sizes, speeds = calibrate(scenario, site, sizes_of(site, scenario))
+        sizes, speeds = measured(scenario, site, sizes_of(site, scenario), partial(run_seconds, scenario))
     rehearsals = rehearsals_of(scenario, sizes)
     need, rehearsal = needs.need_of(rehearsals, out, speeds.peak), rehearsals[0]
     return Plan(rehearsal, speeds, tuple(rows_of(rehearsal)), need)
@@ -204,6 +205,11 @@ class Total:
     steps: int
     flops: float
     seconds: float
+
+
+def run_seconds(scenario: Scenario, sizes: Sizes, speeds: Speeds) -> float:
+    """Seconds of the clock of a whole run."""
+    return total_of(rehearsals_of(scenario, sizes)[0], speeds).seconds
 
 
 def total_of(rehearsal: Rehearsal, speeds: Speeds) -> Total:

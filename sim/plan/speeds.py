@@ -1,11 +1,13 @@
 """How fast client work is on this machine, measured in this process before a scenario runs.
 
-Two clients of about the mean size are tuned for a few steps under each rule, and one is scored. A second tuning with
-more steps tells what a step takes and what a client takes beside its steps. Both are put on the mean client by the number of
-its examples; tokens are those of encoded examples (of labels that are ranked, only the right one). Of the side that is
-reported and that on which settings are chosen, every scoring is counted as one of the larger.
+A few clients of all sizes are tuned for a few steps under each rule, and scored. A second tuning with more steps tells what
+a step takes and what a client takes beside its steps. What they take on average is put on all clients by the number of
+examples; tokens are those of encoded examples (of labels that are ranked, only the right one). Of the side that is reported
+and that on which settings are chosen, every scoring is counted as one of the larger.
 
 Where the server keeps something of all pairs of clients, that is measured too: it grows with their square.
+
+All of this is done again for a part of the time that the run takes, and the mean counts.
 
 Memory is that of the clients whose passes are the largest, in tuning and in scoring: each is tuned for a step and scored.
 """
@@ -25,6 +27,8 @@ from clients.models.flat import SCORED_AT_ONCE
 from clients.settings import TuningSpec
 from clients.work.contributions import SUM, Wanted
 from clients.work.rules import rule_of
+from clients.work.scoring import Part as PartOfData
+from clients.work.scoring import side_of
 from clients.work.served import BASE
 from clients.work.site import Site
 from sim.life.system import Rule, bounds_of, grid_of, parts_by_rule, strategies_of
@@ -35,11 +39,21 @@ from strategies.state.kept import Kept
 from strategies.state.part import Part
 from strategies.state.store import Folder
 
+CLIENTS = 8
+"""How many clients are measured. One of the mean size would not do: a step takes longer by more than its examples."""
 MORE_STEPS = 4
-TIMES = 5
-"""How often each is measured, if it is not long; the median counts: the shortest would be what a run never keeps up."""
-JOINING = (4, 24)
-"""How many clients join, to see what the server takes for a pair."""
+"""By how many steps the second tuning is longer at least; where steps are short, it has as many as a scenario asks for."""
+TIMES = 3
+"""How often each is measured, if it is not long; the mean counts: a run is not spared the machine's slow moments."""
+JOINING = 32
+"""How many clients join at most in each half of what tells the time of a pair."""
+JOINING_BYTES = 1 << 28
+"""Bytes of the vectors in both halves, from which fewer join."""
+PARTS: tuple[PartOfData, ...] = ("reported", "chosen_on")
+SPENT = 2.0
+"""Seconds that measuring one thing takes about, where clients and steps are many."""
+SHARE, MOST = 1 / 20, 30.0
+"""For what part of a run's time its speeds are measured, and for how many seconds at most."""
 LONG = 5.0
 """Seconds of one step from which it is not worth to warm up and measure again, and of measuring one thing."""
 
@@ -80,8 +94,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     shards, tuning = list(site.shards()), scenario.tuning
     mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
     most = largest(shards, tuning)
-    typical = nearest(shards, tuning, mean)
-    larger = mean / statistics.fmean(batch_size(shard, tuning) for shard in typical)
+    by_size = sorted(shards, key=lambda shard: (_trained(shard, tuning), shard.client))
     seed = site.settings.seed
     kept = {rule: parts for rule, parts in parts_by_rule(strategies_of(scenario, seed)).items() if rule is not None}
     joining: dict[Rule, float] = {}
@@ -91,18 +104,54 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         kept.setdefault("plain", ())
     for rule, parts in kept.items():
         wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
-        each, beside, width = _tuning_seconds(site, typical, rule, wants)
+        step[rule], joining[rule], width = _tuning_seconds(site, by_size, mean, rule, wants)
         replies = [_tuned(site, tune_job([shard.client], rule, wants), 1) for shard in most]
-        pair[rule] = _pair_seconds(site, rule, [part for part in parts if part.joins_late], replies[0])
-        step[rule], joining[rule] = larger * each, larger * beside
+        late = [part for part in parts if part.joins_late]
+        pair[rule] = _pair_seconds(site, rule, late, replies[0], scenario.workers.cohort)
         sizes = replace(sizes, features=max(sizes.features, width))
-    tokens = statistics.fmean(encoded.tokens for shard in typical for encoded in site.model.encode(shard.train))
-    score, score_tokens = _scoring(site, typical[0])
-    for part in ("reported", "chosen_on"):
-        _done(site, score_job([(shard.client, BASE) for shard in most], part=part))
+    tokens = statistics.fmean(
+        encoded.tokens for shard in some_of(by_size, CLIENTS) for encoded in site.model.encode(shard.train)
+    )
+    part, examples = _scored(site)
+    score, score_tokens = _scoring(site, shards, part, examples)
+    for each in PARTS:
+        _done(site, score_job([(shard.client, BASE) for shard in most], part=each))
     probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
-    whole = probed / (len(shards) * _scored(site))
+    whole = probed / (len(shards) * examples)
     return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole, pair)
+
+
+def measured(scenario: Scenario, site: Site, sizes: Sizes, run: Callable[[Sizes, Speeds], float]) -> tuple[Sizes, Speeds]:
+    """The same, again and again for a part of the time that the run takes: a machine is not as fast at all moments.
+
+    Args:
+        run: the seconds of the whole run.
+
+    Raises:
+        WorkError: as ``calibrate``.
+    """
+    started = time.monotonic()
+    sizes, speeds = calibrate(scenario, site, sizes)
+    found, enough = [speeds], min(MOST, SHARE * run(sizes, speeds))
+    while time.monotonic() - started < enough:
+        found.append(calibrate(scenario, site, sizes)[1])
+    return sizes, mean_of(found)
+
+
+def mean_of(found: Sequence[Speeds]) -> Speeds:
+    """The mean of seconds that were measured several times; memory is the most of all."""
+
+    def by_rule(each: Sequence[Mapping[Rule, float]]) -> dict[Rule, float]:
+        return {rule: statistics.fmean(one[rule] for one in each) for rule in each[0]}
+
+    return replace(
+        found[0],
+        joining=by_rule([speeds.joining for speeds in found]),
+        step=by_rule([speeds.step for speeds in found]),
+        pair=by_rule([speeds.pair for speeds in found]),
+        score=statistics.fmean(speeds.score for speeds in found),
+        peak=max(speeds.peak for speeds in found),
+    )
 
 
 def batch_size(shard: Shard, tuning: TuningSpec) -> int:
@@ -110,9 +159,10 @@ def batch_size(shard: Shard, tuning: TuningSpec) -> int:
     return len(shard.train) if tuning.batch == "full" else min(tuning.batch, len(shard.train))
 
 
-def nearest(shards: Sequence[Shard], tuning: TuningSpec, mean: float) -> list[Shard]:
-    """The two clients, or the one there is, whose batches are nearest to the mean."""
-    return sorted(shards, key=lambda shard: (abs(batch_size(shard, tuning) - mean), shard.client))[:2]
+def some_of(shards: Sequence[Shard], count: int) -> list[Shard]:
+    """So many of these, one at least and ``CLIENTS`` at most: those at evenly spaced places."""
+    count = max(1, min(count, CLIENTS, len(shards)))
+    return [shards[(2 * place + 1) * len(shards) // (2 * count)] for place in range(count)]
 
 
 def largest(shards: Sequence[Shard], tuning: TuningSpec) -> list[Shard]:
@@ -121,14 +171,16 @@ def largest(shards: Sequence[Shard], tuning: TuningSpec) -> list[Shard]:
     A pass is as large as its examples times the characters of the longest of them; pictures are all alike.
     """
 
-    def trained(shard: Shard) -> int:
-        return _pass(shard.train, batch_size(shard, tuning), tuning)
-
     def scored(shard: Shard) -> int:
         return _pass(shard.examples, SCORED_AT_ONCE, tuning)
 
     by_name = sorted(shards, key=lambda shard: shard.client)
-    return list({shard.client: shard for shard in (max(by_name, key=trained), max(by_name, key=scored))}.values())
+    both = max(by_name, key=partial(_trained, tuning=tuning)), max(by_name, key=scored)
+    return list({shard.client: shard for shard in both}.values())
+
+
+def _trained(shard: Shard, tuning: TuningSpec) -> int:
+    return _pass(shard.train, batch_size(shard, tuning), tuning)
 
 
 def _pass(examples: Sequence[Example], batch: int, tuning: TuningSpec) -> int:
@@ -136,52 +188,69 @@ def _pass(examples: Sequence[Example], batch: int, tuning: TuningSpec) -> int:
     return together * max((len(example.prompt) + len(example.answer) + 1 for example in examples), default=0)
 
 
-def _tuning_seconds(site: Site, shards: Sequence[Shard], rule: str, wants: Iterable[Wanted]) -> tuple[float, float, int]:
-    """Seconds of a step and of a tuning beside its steps, per client, and the width of its features."""
-    job = tune_job([shard.client for shard in shards], rule, wants)
-    reply = _tuned(site, job, 1)  # also makes what is made once a process, as anchors
-    one = more = float(reply.facts["seconds"])
-    if one < LONG:
-        one, more = (_typical(partial(_seconds, site, job, steps)) for steps in (1, 1 + MORE_STEPS))
-    each = (more - one) / MORE_STEPS if more > one else one
-    if not rule_of(rule).steps(site.settings.tuning):  # a rule without gradient steps
-        each = 0.0
+def _tuning_seconds(
+    site: Site, shards: Sequence[Shard], mean: float, rule: str, wants: Iterable[Wanted]
+) -> tuple[float, float, int]:
+    """Seconds of a step and of a tuning beside its steps, per client, and the width of its features.
+
+    Args:
+        shards: all, the smallest first; where steps are long, fewer are measured, in the end one in the middle.
+        mean: examples of a step, on average over all clients.
+    """
+    tuning, (middle,) = site.settings.tuning, some_of(shards, 1)
+    reply = _tuned(site, tune_job([middle.client], rule, wants), 1)  # also makes what is made once a process, as anchors
     width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
-    return each / len(shards), max(one - each, 0.0) / len(shards), width
+    first = float(reply.facts["seconds"])
+    if first < LONG:
+        first = _seconds(site, tune_job([middle.client], rule, wants), 1)
+    measured = some_of(shards, int(LONG / (first * (1 + MORE_STEPS))))
+    larger = mean / (len(measured) * statistics.fmean(batch_size(shard, tuning) for shard in measured))
+    asked = rule_of(rule).steps(tuning)
+    job = tune_job([shard.client for shard in measured], rule, wants)
+    one = first if first >= LONG else _mean(partial(_seconds, site, job, 1))
+    if not asked:  # a rule without gradient steps
+        return 0.0, larger * one, width
+    more = max(MORE_STEPS, min(asked - 1, int(SPENT / (TIMES * first * len(measured)))))
+    longer = _mean(partial(_seconds, site, job, 1 + more)) if first < LONG else one
+    each = (longer - one) / more if longer > one else one
+    return larger * each, larger * max(one - each, 0.0), width
 
 
-def _typical(measured: Callable[[], float]) -> float:
-    """The median of a few measurements."""
+def _mean(measured: Callable[[], float]) -> float:
+    """The mean of a few measurements."""
     found = [measured()]
     while len(found) < TIMES and sum(found) < LONG:
         found.append(measured())
-    return statistics.median(found)
+    return statistics.fmean(found)
 
 
 def _seconds(site: Site, job: Job, steps: int) -> float:
     return float(_tuned(site, job, steps).facts["seconds"])
 
 
-def _pair_seconds(site: Site, rule: str, parts: Sequence[Part], reply: Reply) -> float:
-    """Seconds of the server for a pair, of which it keeps these parts: a few clients join, then others, who are all alike.
+def _pair_seconds(site: Site, rule: str, parts: Sequence[Part], reply: Reply, cohort: int) -> float:
+    """Seconds of the server for a pair, of which it keeps these parts: clients join who are all alike, a cohort at a time.
 
-    The first n take n·c + n(n + 1)/2·p, so that c, what each takes by itself, falls out of two measurements.
+    What each takes by itself is the same in the first half, of n clients, and in the second, which has n² pairs more.
     """
     if not parts:
         return 0.0
     (client,) = reply.clients
-    few, many = JOINING
+    bounds = bounds_of(site, rule)
+    few = max(4, min(JOINING, JOINING_BYTES // (8 * bounds[-1])))
+    cohort = min(cohort, few)
+    half = few - few % cohort
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kept = Kept(folder, rule, bounds_of(site, rule), parts, site.settings.seed, Folder(folder), grid=grid_of(site, rule))
-        wanted = {each.key for each in kept.wants()}
-        spent, started = 0.0, time.process_time()
-        for number in range(many):
-            kept.absorb(_called(reply, client, str(number), wanted))
-            if number + 1 == few:
-                spent = time.process_time() - started
-        longer = time.process_time() - started
-    return max(0.0, (longer - spent * many / few) / (pairs(many) - pairs(few) * many / few))
+        kept = Kept(folder, rule, bounds, parts, site.settings.seed, Folder(folder), grid=grid_of(site, rule))
+        wanted, times = {each.key for each in kept.wants()}, [time.process_time()]
+        for first in (0, half):
+            for start in range(first, first + half, cohort):
+                names = [str(number) for number in range(start, start + cohort)]
+                kept.absorb(_called(reply, client, names, wanted))
+            times.append(time.process_time())
+    begun, between, ended = times
+    return max(0.0, (ended - between) - (between - begun)) / half**2
 
 
 def pairs(clients: int) -> float:
@@ -189,11 +258,12 @@ def pairs(clients: int) -> float:
     return clients * (clients + 1) / 2
 
 
-def _called(reply: Reply, client: str, name: str, wanted: Container[str]) -> Reply:
-    """The same, of a client of another name, with the arrays that are wanted."""
+def _called(reply: Reply, client: str, names: Sequence[str], wanted: Container[str]) -> Reply:
+    """The same, of clients of other names, with the arrays that are wanted."""
     sent = {key.partition("/")[0]: array for key, array in reply.arrays.items() if key != SUM.key}
-    arrays = {f"{key}/{name}": array for key, array in sent.items() if key in wanted}
-    return Reply((name,), reply.facts | {"tunings": {name: reply.facts["tunings"][client]}}, arrays)
+    arrays = {f"{key}/{name}": array for name in names for key, array in sent.items() if key in wanted}
+    tunings = dict.fromkeys(names, reply.facts["tunings"][client])
+    return Reply(tuple(names), reply.facts | {"tunings": tunings}, arrays)
 
 
 def _tuned(site: Site, job: Job, steps: int) -> Reply:
@@ -201,18 +271,32 @@ def _tuned(site: Site, job: Job, steps: int) -> Reply:
     return _done(replace(site, settings=site.settings.model_copy(update={"tuning": tuning})), job)
 
 
-def _scoring(site: Site, shard: Shard) -> tuple[float, float]:
-    """Seconds and tokens of scoring a client of the mean size, measured on one, on what it is trained on."""
-    job = score_job([(shard.client, BASE)], part="train")
-    seconds = _typical(lambda: float(_done(site, job).facts["seconds"]))
-    larger = _scored(site) / len(shard.train)
-    return larger * seconds, larger * sum(encoded.tokens for encoded in site.model.encode(shard.train))
+def _scoring(site: Site, shards: Sequence[Shard], part: PartOfData, examples: float) -> tuple[float, float]:
+    """Seconds and tokens of scoring a client, on average over all, measured on some that have examples there.
+
+    Args:
+        part: what is scored.
+        examples: of it, on average over all clients.
+    """
+    side = side_of(site.manifest.sides, part)
+    by_size = sorted((shard for shard in shards if shard.side(side)), key=lambda s: (len(s.side(side)), s.client))
+    first = _scoring_seconds(site, some_of(by_size, 1), part)
+    measured = some_of(by_size, int(LONG / first))
+    seconds = first if first >= LONG else _mean(partial(_scoring_seconds, site, measured, part))
+    larger = examples / sum(len(shard.side(side)) for shard in measured)
+    tokens = sum(encoded.tokens for shard in measured for encoded in site.model.encode(shard.side(side)))
+    return larger * seconds, larger * tokens
 
 
-def _scored(site: Site) -> float:
-    """Examples of a scoring, on average over all clients."""
-    sides = {site.manifest.sides.reported, site.manifest.sides.chosen_on}
-    return max(statistics.fmean(len(shard.side(side)) for shard in site.shards()) for side in sides)
+def _scoring_seconds(site: Site, shards: Sequence[Shard], part: PartOfData) -> float:
+    return float(_done(site, score_job([(shard.client, BASE) for shard in shards], part=part)).facts["seconds"])
+
+
+def _scored(site: Site) -> tuple[PartOfData, float]:
+    """The part of the data that most examples are scored of, and how many, on average over all clients."""
+    sides = site.manifest.sides
+    means = {part: statistics.fmean(len(s.side(side_of(sides, part))) for s in site.shards()) for part in PARTS}
+    return max(means.items(), key=lambda item: item[1])
 
 
 def _done(site: Site, job: Job) -> Reply:

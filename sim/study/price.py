@@ -5,6 +5,7 @@ Speeds are measured once for all points that differ in their streams alone.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
 from sim.plan import machine, needs, work
 from sim.plan.needs import Need
-from sim.plan.plan import PROGRAM, clock, count_of, elapsed, seconds, served, starting
+from sim.plan.plan import PROGRAM, clock, count_of, elapsed, run_seconds, seconds, served, starting
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Members, Sizes, sizes_of
-from sim.plan.speeds import Speeds, calibrate
+from sim.plan.speeds import Speeds, measured
 from sim.scenario.workers import WorkersSpec
 from sim.study.study import at_once
 from sim.study.sweep import Point, shown
@@ -84,7 +85,7 @@ def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
         InputError: data or base model do not fit.
         WorkError: a client cannot be tuned or scored.
     """
-    measured: dict[str, tuple[Sizes, Speeds]] = {}
+    once: dict[str, tuple[Sizes, Speeds]] = {}
     seen: Seen = {}
     found, wanted = [], []
     for point in points:
@@ -95,10 +96,10 @@ def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
         check_model(scenario, site)
         about = digest.of_json(scenario.model_dump(mode="json", exclude={"stream", "seeds", "report", "workers", "audit"}))
         sizes = sizes_of(site, scenario)
-        if about not in measured:
+        if about not in once:
             with phase(f"measuring a few steps of {point.name}"):
-                measured[about] = calibrate(scenario, site, sizes)
-        known, speeds = measured[about]
+                once[about] = measured(scenario, site, sizes, partial(run_seconds, scenario))
+        known, speeds = once[about]
         rehearsal = rehearsals_of(scenario, replace(known, clients=sizes.clients))[0]
         found.append(_price(point, rehearsal, speeds, seen, digest.of_json([about, seed])))
         wanted.append(needs.need_of([rehearsal], out, speeds.peak))

@@ -7,6 +7,7 @@ import numpy as np
 
 from clients.exact import digest
 from clients.exact.grid import BLOCK
+from clients.jobs import Reply
 from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.layout import Layout, Shape
@@ -58,16 +59,24 @@ class Gram(Whole):
     def imagine(self, members: Iterable[str]) -> None:
         """Nothing: there are T² of them."""
 
-    def add(self, client: str, sent: Mapping[Wanted, np.ndarray]) -> None:
-        """Inner products with every client that is here, each summed in an order that depends on the pair alone."""
-        vector = sent[VECTOR]
-        mine = vector.astype(np.float64)
-        for other in self.kept.members:
-            if (min(client, other), max(client, other)) in self.products:
-                continue
-            theirs = vector if other == client else self.kept[Vectors()].read(other)
-            parts = [float((mine[s : s + BLOCK] * theirs[s : s + BLOCK]).sum()) for s in range(0, self.kept.size, BLOCK)]
-            self.products[min(client, other), max(client, other)] = math.fsum(parts)
+    def fold(self, reply: Reply) -> None:
+        """Inner products of those who join with every client that is here, each summed in an order that depends on the pair
+        alone. A vector that is here is opened once for all who join together, and passes through memory in blocks."""
+        joining = {client: reply.arrays[f"{VECTOR.key}/{client}"] for client in reply.clients}
+        rows = {other: self.kept[Vectors()].row(other) for other in self.kept.members if other not in joining}
+        rows |= {client: vector.__getitem__ for client, vector in joining.items()}
+        found: dict[tuple[str, str], list[float]] = {}
+        room = np.empty(min(BLOCK, self.kept.size))
+        for start in range(0, self.kept.size, BLOCK):
+            part = slice(start, min(start + BLOCK, self.kept.size))
+            mine = {client: vector[part].astype(np.float64) for client, vector in joining.items()}
+            for other, row in rows.items():
+                theirs = row(part).astype(np.float64)
+                for client, values in mine.items():
+                    if other not in mine or client <= other:
+                        product = np.multiply(values, theirs, out=room[: len(theirs)])
+                        found.setdefault((min(client, other), max(client, other)), []).append(float(product.sum()))
+        self.products |= {pair: math.fsum(parts) for pair, parts in found.items()}
 
     def erase(self, client: str) -> None:
         self.products = {pair: value for pair, value in self.products.items() if client not in pair}

@@ -38,7 +38,7 @@ from sim.plan import speeds as pace
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
-from sim.plan.speeds import Speeds, batch_size, calibrate, largest, nearest
+from sim.plan.speeds import CLIENTS, Speeds, batch_size, calibrate, largest, some_of
 from sim.plan.work import Release
 from sim.run import run_scenario
 from sim.scenario.model import Scenario
@@ -565,31 +565,61 @@ def test_each_kind_of_workers_starts_by_itself() -> None:
     assert plan.starting(WorkersSpec(learn="flower", stream="ray")) == flower + ray
 
 
-def test_what_is_measured_is_the_median_of_a_few() -> None:
-    found = iter([0.5, 0.25, 2.0, 1.0, 0.75, 9.0])
-    assert pace._typical(lambda: next(found)) == 0.75
+def test_what_is_measured_is_the_mean_of_three() -> None:
+    found = iter([0.5, 0.25, 2.25, 9.0])
+    assert pace._mean(lambda: next(found)) == 1.0
     assert next(found) == 9.0
     long = iter([3.0, 4.0, 9.0])
-    assert pace._typical(lambda: next(long)) == 3.5  # enough has been spent
+    assert pace._mean(lambda: next(long)) == 3.5  # enough has been spent
 
 
-def test_the_time_of_a_pair_is_told_from_that_of_a_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speeds_are_measured_for_a_twentieth_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each measuring takes four seconds: one is enough for 80 seconds, three for 200; more than 30 s are never spent."""
+    now, first = 0.0, SPEEDS
+    slower = replace(first, joining={"plain": 1.5}, step={"plain": 0.5}, pair={}, score=0.5, peak=8000)
+    of_run = 80.0
+
+    def calibrated(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Speeds]:
+        nonlocal now
+        now += 4
+        return sizes, first if now == 4 else slower
+
+    def measured() -> Speeds:
+        nonlocal now
+        now = 0.0
+        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: of_run if speeds == first else 0.0)[1]
+
+    monkeypatch.setattr(pace, "calibrate", calibrated)
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    assert (measured(), now) == (first, 4)
+    of_run = 200.0
+    assert measured() == replace(first, joining={"plain": (0.5 + 1.5 + 1.5) / 3}, step={"plain": 1.25 / 3}, score=0.375)
+    assert now == 12
+    of_run = 1e6
+    measured()
+    assert now == 32
+
+
+@pytest.mark.parametrize("cohort", [1, 3, 4, 100])
+def test_the_time_of_a_pair_is_told_from_that_of_a_client(site: Site, monkeypatch: pytest.MonkeyPatch, cohort: int) -> None:
     """Each who joins takes 2 seconds, and half a second for each who is there, itself included."""
-    now = 0.0
+    now, together = 0.0, set[int]()
 
     def absorb(kept: Kept, reply: Reply) -> None:
         nonlocal now
-        (client,) = reply.clients
-        kept.members[client] = {}
-        now += 2 + 0.5 * len(kept.members)
+        together.add(len(reply.clients))
+        for client in reply.clients:
+            kept.members[client] = {}
+            now += 2 + 0.5 * len(kept.members)
 
     monkeypatch.setattr(Kept, "absorb", absorb)
     monkeypatch.setattr(pace.time, "process_time", lambda: now)
     rehearsal, label = alone({"clamu": {"affinity": "task_vectors"}})
     (gram,) = (part for part in rehearsal.strategies[label].parts if part.joins_late)
     reply = perform(site, tune_job(["u1"], "plain", [Wanted(what="vector")]), {})
-    assert pace._pair_seconds(site, "plain", [gram], reply) == pytest.approx(0.5)
-    assert pace._pair_seconds(site, "plain", [], reply) == 0
+    assert pace._pair_seconds(site, "plain", [gram], reply, cohort) == pytest.approx(0.5)
+    assert together == {min(cohort, 32)}
+    assert pace._pair_seconds(site, "plain", [], reply, cohort) == 0
 
 
 @pytest.mark.parametrize(
@@ -680,7 +710,7 @@ def test_releases_of_any_size_cost_what_a_run_pays(tmp_path: Path, sizes: Sizes,
     assert done.gradient_steps(scenario.tuning.steps) == counted["gradient_steps"]
 
 
-def test_calibration_measures_two_clients_of_the_mean_size(site: Site) -> None:
+def test_calibration_measures_clients_of_all_sizes(site: Site) -> None:
     scenario = tiny(strategies=["average", "sift_masks", {"clamu": {"affinity": "features"}}])
     before = sizes_of(site, scenario)
     here = open_site(scenario.settings(7))
@@ -690,21 +720,75 @@ def test_calibration_measures_two_clients_of_the_mean_size(site: Site) -> None:
     assert min(speeds.joining.values()) >= 0
     assert speeds.peak >= before.process > 10**7
     assert (found.clients, found.tunable, found.parameters) == (EIGHT, here.model.layout.size, here.model.parameters)
-    (client,) = (shard.client for shard in nearest(list(here.shards()), scenario.tuning, 3.0)[:1])
-    reply = perform(here, tune_job([client], "plain", [Wanted(what="features")]), {})
-    assert found.features == reply.arrays[f"features/{client}"].size
-    both = [shard.client for shard in nearest(list(here.shards()), scenario.tuning, 3.0)]
-    told = perform(here, tune_job(both, "plain", []), {}).facts["tunings"].values()
+    reply = perform(here, tune_job(["u1"], "plain", [Wanted(what="features")]), {})
+    assert found.features == reply.arrays["features/u1"].size
+    told = perform(here, tune_job(EIGHT, "plain", []), {}).facts["tunings"].values()
     tokens = sum(one["tokens"] for one in told) / sum(one["steps"] for one in told)
     assert (speeds.step_examples, speeds.example_tokens * 3) == (3, pytest.approx(tokens))
+    side = here.manifest.sides.reported
+    scored = [encoded.tokens for shard in here.shards() for encoded in here.model.encode(shard.side(side))]
+    assert speeds.score_tokens == pytest.approx(sum(scored) / 8)
 
 
-def test_a_typical_client_is_near_the_mean(site: Site) -> None:
-    shards = list(site.shards())
-    assert [batch_size(shard, TuningSpec(batch=2)) for shard in shards] == [2] * 8
-    assert [batch_size(shard, TuningSpec(batch=20)) for shard in shards] == [3] * 8
-    short = [type(s)(s.client, s.train[: 1 + i % 3]) for i, s in enumerate(shards)]  # 1 2 3 1 2 3 1 2
-    assert [shard.client for shard in nearest(short, TuningSpec(), 2.1)] == ["u1", "u4"]
+def test_a_step_is_of_a_batch_or_of_all_examples() -> None:
+    shard = of_texts("u1", 1, 1, 1)
+    assert [batch_size(shard, TuningSpec(batch=batch)) for batch in (2, 20, "full")] == [2, 3, 3]
+
+
+def test_clients_of_all_sizes_are_measured() -> None:
+    """Of ten, eight: those at 1/16, 3/16, ... of the way; of which fewer, those in the middle of as many equal parts."""
+    shards = [of_texts(f"u{i}", 1) for i in range(10)]
+
+    def found(count: int) -> list[int]:
+        return [shards.index(shard) for shard in some_of(shards, count)]
+
+    assert CLIENTS == 8
+    assert found(100) == found(8) == [0, 1, 3, 4, 5, 6, 8, 9]
+    assert found(2) == [2, 7]
+    assert found(1) == found(0) == [5]
+    assert some_of(shards[:3], 8) == shards[:3]
+
+
+@pytest.mark.parametrize(
+    ("slow", "step", "beside", "measured"),
+    [
+        (0.001, 25.5, 0.5, tuple(f"u{size}" for size in range(1, 9))),  # 1 + 4 + ... + 64 = 204, by eight
+        (0.01, 26 * 27 / 28, 0.5 * 27 / 28, ("u2", "u5", "u7")),  # 4 + 25 + 49, by three, who have 14 / 3 examples for 4.5
+        (0.02, 25 * 0.9, 0.5 * 0.9, ("u5",)),
+        (1.0, 25.5 * 0.9, 0.0, ("u5",)),  # measured once
+    ],
+)
+def test_a_tuning_takes_what_clients_of_all_sizes_take_on_average(
+    site: Site, monkeypatch: pytest.MonkeyPatch, slow: float, step: float, beside: float, measured: tuple[str, ...]
+) -> None:
+    """A step takes a client the square of its examples, a tuning half of one more. Where that is long, few are measured."""
+    shards = [of_texts(f"u{size}", *[1] * size) for size in range(1, 9)]
+    asked: list[tuple[str, ...]] = []
+
+    def done(site: Site, job: Job) -> Reply:
+        asked.append(job.clients)
+        spent = sum(site.settings.tuning.steps * int(client[1:]) ** 2 + 0.5 for client in job.clients)
+        return Reply(job.clients, {"seconds": slow * spent})
+
+    monkeypatch.setattr(pace, "_done", done)
+    found = pace._tuning_seconds(site, shards, 4.5, "plain", [])
+    assert found == (pytest.approx(slow * step), pytest.approx(slow * beside), 0)
+    assert asked[-1] == measured
+    assert (len(asked) == 1) == (slow == 1.0)
+
+
+def test_a_scoring_takes_what_clients_take_on_average(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second each and a tenth for an example, all by a hundred; who has no example there takes nothing."""
+    (example, *_), side = next(iter(site.shards())).train, site.manifest.sides.reported
+    shards = [Shard(f"u{size}", **{"train": ()} | {side: (example,) * size}) for size in range(9)]
+
+    def done(site: Site, job: Job) -> Reply:
+        return Reply(job.clients, {"seconds": sum(0.01 * (0.5 + 0.1 * int(client[1:])) for client in job.clients)})
+
+    monkeypatch.setattr(pace, "_done", done)
+    seconds, tokens = pace._scoring(site, shards, "reported", 4.0)  # 36 examples of nine clients
+    assert seconds == pytest.approx((8 * 0.5 + 3.6) * 0.01 / 9)
+    assert tokens == pytest.approx(4.0 * site.model.encode([example])[0].tokens)
 
 
 def of_texts(client: str, *lengths: int, held: tuple[int, ...] = ()) -> Shard:

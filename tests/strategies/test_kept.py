@@ -1,6 +1,7 @@
 """What the server keeps: a function of who is in it, and nothing of who has left."""
 
 import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,6 +126,24 @@ def test_gram_is_the_matrix_of_inner_products(make_kept: Make) -> None:
     stack = np.array([vector(client, "plain") for client in "abc"], dtype=np.float64)
     np.testing.assert_allclose(kept[Gram()].matrix(["a", "b", "c"]), stack @ stack.T, rtol=1e-12)
     assert not (kept.folder / "clients" / "vectors").exists()
+
+
+@pytest.mark.parametrize("groups", [("a", "b", "c"), ("ca", "b"), ("cba",), ("b", "ac")])
+def test_inner_products_do_not_depend_on_who_joins_together(
+    make_kept: Make, monkeypatch: pytest.MonkeyPatch, groups: tuple[str, ...]
+) -> None:
+    """Each is the sum of its blocks' sums, rounded once."""
+    monkeypatch.setattr("strategies.state.affinity.BLOCK", 5)
+    parts, size = (Gram(),), BOUNDS[-1]
+    kept = make_kept(parts, "plain")
+    for group in groups:
+        kept.absorb(reply(tuple(group), parts, "plain"))
+    taus = {client: vector(client, "plain").astype(np.float64) for client in "abc"}
+    for one, other in ("aa", "ab", "ac", "bb", "bc", "cc"):
+        products = taus[one] * taus[other]
+        expected = math.fsum(products[start : start + 5].sum() for start in range(0, size, 5))
+        assert kept[Gram()].products[one, other] == expected
+    assert len(kept[Gram()].products) == 6
 
 
 def test_a_vector_that_differs_in_one_bit_is_not_subtracted(make_kept: Make) -> None:
