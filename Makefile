@@ -34,6 +34,7 @@ lint: .venv/.installed-dev
 bench: .venv/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_sums.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_merging
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.bench_affinity
 	$(BIN)/python -m tests.benchmarks.bench_compare
 	$(BIN)/python -m tests.benchmarks.bench_simulate
 

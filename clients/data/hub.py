@@ -14,6 +14,7 @@ from clients.errors import InputError
 from clients.exact.files import blame
 
 EMBEDDED = ("microblog", "forum", "digits")  # modules beside this one whose rows(config) makes the table
+GROWING = ("microblog", "forum")  # of these, whose config is how many people write
 
 
 def open_table(source: str, config: str | None, split: str, columns: list[str]) -> tuple[Any, list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from clients.data import fiction, images, reddit, sent140, sides, stackoverflow, table, tofu
+from clients.data import fiction, hub, images, reddit, sent140, sides, stackoverflow, table, tofu
 from clients.data.dataset import Dataset, refound, written
 from clients.data.population import Population
 from clients.data.shards import Example, Shard
@@ -27,7 +27,6 @@ LOADERS: dict[str, tuple[Callable[[Any, int, Population | None], Dataset], str]]
     "images": (images.load, "pictures of one or several sets, class accuracy; source: digits is embedded"),
 }
 
-GROWING = ("microblog", "forum")
 GROWS = "data.config is how many people write in it."
 
 
@@ -43,7 +42,7 @@ def load(spec: DataSpec, seed: int, known: Population | None = None) -> Dataset:
     """
     dataset = _load(spec, seed, known)
     if known is None and len(dataset.shards) < spec.clients:
-        detail = " ".join([*dataset.notes, *([GROWS] if spec.source in GROWING else [])])
+        detail = " ".join([*dataset.notes, *([GROWS] if spec.source in hub.GROWING else [])])
         raise InputError(
             f"data.clients: {spec.clients} clients asked for, {spec.source} has {len(dataset.shards)}. {detail}".strip()
         )
