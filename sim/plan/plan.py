@@ -2,8 +2,7 @@
 
 FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
 are client work divided by the number of workers. Those of a whole run also have what the server works out of pairs of
-clients, which grows with their square, and the start of the program and of its workers. What else the server does is not
-in them.
+clients, which grows with their square, the start of the program and of its workers, and what these wait.
 """
 
 from collections import Counter
@@ -49,6 +48,9 @@ STARTING = {"inline": 0.0, "ray": 16.0, "flower": 10.0}
 """Seconds until workers of a kind are there, as measured (docs/benchmarks.md)."""
 PROGRAM = 14.0
 """Seconds of the program's own start and end, likewise."""
+WAITING = 1.08
+"""How many times as long workers take as if all shared all work, likewise: they wait for the last of a round of jobs, and for
+what the server does beside pairs."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def elapsed(client: float, server: float, spec: WorkersSpec, cores: int) -> floa
     if spec.stream == "inline":
         return client + server
     shared = 0.0 if spec.gpus or spec.address is not None else (client + server) / cores
-    return max(client / spec.count, server, shared)
+    return WAITING * max(client / spec.count, server, shared)
 
 
 def starting(spec: WorkersSpec) -> float:

@@ -24,7 +24,7 @@ from clients.work.bench import Arrays
 from clients.work.site import Site
 from sim.life.saved import SUMMARY
 from sim.plan.needs import Need
-from sim.plan.plan import PROGRAM, STARTING, clock
+from sim.plan.plan import PROGRAM, STARTING, WAITING, clock
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
@@ -424,7 +424,7 @@ def test_the_time_of_a_study_is_that_of_its_processes(whole: Study, monkeypatch:
     assert seconds_of([large, small, tiny], ray) == PROGRAM + 400  # the other process tunes 200 seconds' worth for it
     assert seconds_of([large, small, small, small, small], ray) == PROGRAM + 500
     assert seconds_of([large, small, tiny], inline) == PROGRAM + 701
-    assert seconds_of([large], ray) == PROGRAM + STARTING["ray"] + 300  # the scenario's own workers play it
+    assert seconds_of([large], ray) == PROGRAM + STARTING["ray"] + WAITING * 300  # the scenario's own workers play it
 
 
 def test_processes_are_as_many_as_memory_has_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
