@@ -49,8 +49,8 @@ STARTING = {"inline": 0.0, "ray": 16.0, "flower": 10.0}
 PROGRAM = 14.0
 """Seconds of the program's own start and end, likewise."""
 WAITING = 1.08
-"""How many times as long workers take as if all shared all work, likewise: they wait for the last of a round of jobs, and for
-what the server does beside pairs."""
+"""How many times as long workers take as if all shared all work, likewise: they wait for the last of a round of jobs, and
+for what the server does beside pairs."""
 
 
 @dataclass(frozen=True)
