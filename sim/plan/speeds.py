@@ -13,9 +13,8 @@ Memory is that of the clients whose passes are the largest, in tuning and in sco
 """
 
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,19 +24,18 @@ from clients.errors import WorkError
 from clients.jobs import Job, Reply, perform, score_job, tune_job
 from clients.models.flat import SCORED_AT_ONCE
 from clients.settings import TuningSpec
-from clients.work.contributions import SUM, Wanted
+from clients.work.contributions import Wanted
 from clients.work.rules import rule_of
 from clients.work.scoring import Part as PartOfData
 from clients.work.scoring import side_of
 from clients.work.served import BASE
 from clients.work.site import Site
-from sim.life.system import Rule, bounds_of, grid_of, parts_by_rule, strategies_of
+from sim.life.system import Rule, bounds_of, parts_by_rule, strategies_of
 from sim.plan import machine
+from sim.plan.pairs import pair_seconds
 from sim.plan.sizes import Sizes
 from sim.scenario.model import Scenario
 from strategies.state.kept import Kept
-from strategies.state.part import Part
-from strategies.state.store import Folder
 
 CLIENTS = 8
 """How many clients are measured. One of the mean size would not do: a step takes longer by more than its examples."""
@@ -45,10 +43,6 @@ MORE_STEPS = 4
 """By how many steps the second tuning is longer at least; where steps are short, it has as many as a scenario asks for."""
 TIMES = 3
 """How often each is measured, if it is not long; the mean counts: a run is not spared the machine's slow moments."""
-JOINING = 32
-"""How many clients join at most in each half of what tells the time of a pair."""
-JOINING_BYTES = 1 << 28
-"""Bytes of the vectors in both halves, from which fewer join."""
 PARTS: tuple[PartOfData, ...] = ("reported", "chosen_on")
 SPENT = 2.0
 """Seconds that measuring one thing takes about, where clients and steps are many."""
@@ -107,7 +101,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         step[rule], joining[rule], width = _tuning_seconds(site, by_size, mean, rule, wants)
         replies = [_tuned(site, tune_job([shard.client], rule, wants), 1) for shard in most]
         late = [part for part in parts if part.joins_late]
-        pair[rule] = _pair_seconds(site, rule, late, replies[0], scenario.workers.cohort)
+        pair[rule] = pair_seconds(site, rule, late, replies[0], scenario.workers.cohort)
         sizes = replace(sizes, features=max(sizes.features, width))
     tokens = statistics.fmean(
         encoded.tokens for shard in some_of(by_size, CLIENTS) for encoded in site.model.encode(shard.train)
@@ -226,44 +220,6 @@ def _mean(measured: Callable[[], float]) -> float:
 
 def _seconds(site: Site, job: Job, steps: int) -> float:
     return float(_tuned(site, job, steps).facts["seconds"])
-
-
-def _pair_seconds(site: Site, rule: str, parts: Sequence[Part], reply: Reply, cohort: int) -> float:
-    """Seconds of the server for a pair, of which it keeps these parts: clients join who are all alike, a cohort at a time.
-
-    What each takes by itself is the same in the first half, of n clients, and in the second, which has n² pairs more.
-    """
-    if not parts:
-        return 0.0
-    (client,) = reply.clients
-    bounds = bounds_of(site, rule)
-    few = max(4, min(JOINING, JOINING_BYTES // (8 * bounds[-1])))
-    cohort = min(cohort, few)
-    half = few - few % cohort
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kept = Kept(folder, rule, bounds, parts, site.settings.seed, Folder(folder), grid=grid_of(site, rule))
-        wanted, times = {each.key for each in kept.wants()}, [time.process_time()]
-        for first in (0, half):
-            for start in range(first, first + half, cohort):
-                names = [str(number) for number in range(start, start + cohort)]
-                kept.absorb(_called(reply, client, names, wanted))
-            times.append(time.process_time())
-    begun, between, ended = times
-    return max(0.0, (ended - between) - (between - begun)) / half**2
-
-
-def pairs(clients: int) -> float:
-    """Pairs of so many clients, each with itself too."""
-    return clients * (clients + 1) / 2
-
-
-def _called(reply: Reply, client: str, names: Sequence[str], wanted: Container[str]) -> Reply:
-    """The same, of clients of other names, with the arrays that are wanted."""
-    sent = {key.partition("/")[0]: array for key, array in reply.arrays.items() if key != SUM.key}
-    arrays = {f"{key}/{name}": array for name in names for key, array in sent.items() if key in wanted}
-    tunings = dict.fromkeys(names, reply.facts["tunings"][client])
-    return Reply(tuple(names), reply.facts | {"tunings": tunings}, arrays)
 
 
 def _tuned(site: Site, job: Job, steps: int) -> Reply:

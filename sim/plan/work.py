@@ -15,9 +15,9 @@ from clients.work.rules import rule_of
 from clients.work.site import HERE
 from sim.life.asking import MOST_TRAININGS
 from sim.life.system import Rule
+from sim.plan.pairs import pairs
 from sim.plan.rehearsal import Rehearsal
 from sim.plan.sizes import Members
-from sim.plan.speeds import pairs
 from sim.scenario.arrivals import OrderSpec
 from sim.scenario.model import Scenario
 from sim.stream import requests as stream

@@ -36,6 +36,7 @@ from sim import cli
 from sim.plan import machine, needs, plan, work
 from sim.plan import speeds as pace
 from sim.plan.needs import Need
+from sim.plan.pairs import pair_seconds
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import CLIENTS, Speeds, batch_size, calibrate, largest, some_of
@@ -614,13 +615,13 @@ def test_the_time_of_a_pair_is_told_from_that_of_a_client(site: Site, monkeypatc
             now += 2 + 0.5 * len(kept.members)
 
     monkeypatch.setattr(Kept, "absorb", absorb)
-    monkeypatch.setattr(pace.time, "process_time", lambda: now)
+    monkeypatch.setattr("sim.plan.pairs.time.process_time", lambda: now)
     rehearsal, label = alone({"clamu": {"affinity": "task_vectors"}})
     (gram,) = (part for part in rehearsal.strategies[label].parts if part.joins_late)
     reply = perform(site, tune_job(["u1"], "plain", [Wanted(what="vector")]), {})
-    assert pace._pair_seconds(site, "plain", [gram], reply, cohort) == pytest.approx(0.5)
+    assert pair_seconds(site, "plain", [gram], reply, cohort) == pytest.approx(0.5)
     assert together == {min(cohort, 32)}
-    assert pace._pair_seconds(site, "plain", [], reply, cohort) == 0
+    assert pair_seconds(site, "plain", [], reply, cohort) == 0
 
 
 @pytest.mark.parametrize(
