@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from sim.plan.plan import Plan, Row, flops, seconds_of, total_of
+from sim.plan.plan import Plan, Row, seconds_of, total_of
+from sim.plan.seconds import flops
 from sim.plan.sizes import Sizes
 from sim.plan.speeds import Speeds
 from sim.scenario.model import Scenario

@@ -1,12 +1,7 @@
-"""What a scenario will cost on this machine, as it is told: its ``work`` at measured ``speeds``, and what it ``needs``.
-
-FLOPs are 6·N for each token that is trained on and 2·N for each that is scored, N all parameters of the base model. Seconds
-are client work divided by the number of workers. Those of a whole run also have what the server works out of pairs of
-clients, which grows with their square, the start of the program and of its workers, and what these wait.
-"""
+"""What a scenario will cost on this machine, as it is told: its ``work``, in ``seconds``, and what it ``needs``."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,17 +11,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from clients.settings import TuningSpec
 from clients.work.site import open_site
-from sim.life.system import Rule, check_data, check_model
+from sim.life.system import check_data, check_model
 from sim.plan import machine, needs, work
 from sim.plan.needs import Need
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
+from sim.plan.seconds import PROGRAM, count_of, elapsed, flops, seconds, served, starting
 from sim.plan.sizes import Sizes, sizes_of
 from sim.plan.speeds import Speeds, measured
 from sim.plan.work import steps_of
 from sim.scenario.model import Scenario
-from sim.scenario.workers import Kind, WorkersSpec
 from sim.stream.requests import FORGET, JOIN
 from sim.terminal import human_bytes, phase
 from strategies.strategy import Strategy
@@ -44,13 +38,6 @@ COLUMNS = {
     "seconds": "time\nlearn / forget",
 }
 LEFT = ("strategy", "exact")
-STARTING = {"inline": 0.0, "ray": 16.0, "flower": 10.0}
-"""Seconds until workers of a kind are there, as measured (docs/benchmarks.md)."""
-PROGRAM = 14.0
-"""Seconds of the program's own start and end, likewise."""
-WAITING = 1.08
-"""How many times as long workers take as if all shared all work, likewise: they wait for the last of a round of jobs, and
-for what the server does beside pairs."""
 
 
 @dataclass(frozen=True)
@@ -97,58 +84,6 @@ def rows_of(rehearsal: Rehearsal) -> list[Row]:
         kept, memory = needs.storage(rehearsal, label, clients), needs.server_memory(rehearsal, label)
         rows.append(Row(label, strategy, learn, forget, steps, kept, memory, warning))
     return rows
-
-
-def seconds(work: Work, tunings: Mapping[Rule, int], spec: TuningSpec, speeds: Speeds) -> float:
-    """Client work on one worker.
-
-    Args:
-        tunings: the work's tunings by rule.
-    """
-    step = max(speeds.step.values())
-    spent = scored(work, speeds) * speeds.score + (work.mask_steps + work.pooled_examples / speeds.step_examples) * step
-    return spent + sum(
-        n * (speeds.joining[rule] + steps_of(rule, spec) * speeds.step[rule]) for rule, n in tunings.items() if n
-    )
-
-
-def served(pairs: Mapping[Rule, float], speeds: Speeds) -> float:
-    """Seconds of the server for what it keeps of pairs of clients; no worker shortens them."""
-    return sum(count * speeds.pair.get(rule, 0.0) for rule, count in pairs.items())
-
-
-def elapsed(client: float, server: float, spec: WorkersSpec, cores: int) -> float:
-    """Seconds of the clock in which workers and server are done, who work at the same time and share the cores.
-
-    Args:
-        client, server: seconds of one worker, and of the server.
-        cores: of this machine; without a limit where workers have GPUs or are elsewhere.
-    """
-    if spec.stream == "inline":
-        return client + server
-    shared = 0.0 if spec.gpus or spec.address is not None else (client + server) / cores
-    return WAITING * max(client / spec.count, server, shared)
-
-
-def starting(spec: WorkersSpec) -> float:
-    """Seconds until workers are there: each kind starts by itself."""
-    return sum(STARTING[kind] for kind in {spec.learn, spec.stream})
-
-
-def flops(work: Work, steps: int, parameters: int, speeds: Speeds) -> float:
-    """6·N·tokens of gradient steps and 2·N·tokens of evaluations."""
-    examples = (work.tunings * steps + work.mask_steps) * speeds.step_examples + work.pooled_examples
-    return parameters * (6 * examples * speeds.example_tokens + 2 * scored(work, speeds) * speeds.score_tokens)
-
-
-def scored(work: Work, speeds: Speeds) -> float:
-    """How many scorings of a client, by one pass over its data, the evaluations and probes come to."""
-    return work.evaluations - work.spared + work.probes * speeds.whole
-
-
-def count_of(kind: Kind, spec: WorkersSpec) -> int:
-    """How many workers of a kind work at the same time."""
-    return 1 if kind == "inline" else spec.count
 
 
 # -- the plan as it is told -------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from clients.work.site import open_site
 from sim.life.system import Rule, check_data, check_model
 from sim.plan import machine, needs, work
 from sim.plan.needs import Need
-from sim.plan.plan import PROGRAM, clock, count_of, elapsed, run_seconds, seconds, served, starting
+from sim.plan.plan import clock, run_seconds
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
+from sim.plan.seconds import PROGRAM, count_of, elapsed, seconds, served, starting
 from sim.plan.sizes import Members, Sizes, sizes_of
 from sim.plan.speeds import Speeds, measured
 from sim.scenario.workers import WorkersSpec

@@ -34,6 +34,7 @@ from clients.work.site import Site, open_site
 from clients.work.tuning import Tuned
 from sim import cli
 from sim.plan import machine, needs, plan, work
+from sim.plan import seconds as pricing
 from sim.plan import speeds as pace
 from sim.plan.needs import Need
 from sim.plan.pairs import pair_seconds
@@ -404,7 +405,7 @@ def test_a_rule_without_steps_costs_none_and_training_on_pools_does_all_the_same
     assert (row.learn, row.steps) == (Work(8), 0)
     speeds = replace(SPEEDS, joining={Stepless.name: 0.5}, step={Stepless.name: 0.0})
     told = plan.totals(rehearsal, speeds, needs.need_of(rehearsals_of(scenario, SIZES), tmp_path))
-    assert told[0].endswith(f"8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, {plan.clock(plan.PROGRAM + 5.0)}.")
+    assert told[0].endswith(f"8 clients tuned, 0 gradient steps, 4.8e5 FLOPs, {plan.clock(pricing.PROGRAM + 5.0)}.")
     pooled = tiny(strategies=[stepless, "central"])
     here = open_site(pooled.settings(7))
     _, measured = calibrate(pooled, here, sizes_of(here, pooled))
@@ -526,14 +527,14 @@ def test_seconds_and_operations_by_hand() -> None:
     """A step has 4 examples of 5 tokens: those of pooled steps are 2 more."""
     done = Work(tunings=4, mask_steps=10, pooled_steps=3, pooled_examples=8, evaluations=6)
     tuning = TuningSpec(steps=20)
-    assert plan.seconds(done, {"plain": 4}, tuning, SPEEDS) == 4 * (0.5 + 20 * 0.25) + (10 + 2) * 0.25 + 6 * 0.125
-    assert plan.flops(done, 20, 1000, SPEEDS) == 6 * 1000 * (90 + 2) * 20 + 2 * 1000 * 6 * 30
-    assert plan.seconds(Work(), {None: 0}, tuning, SPEEDS) == 0
+    assert pricing.seconds(done, {"plain": 4}, tuning, SPEEDS) == 4 * (0.5 + 20 * 0.25) + (10 + 2) * 0.25 + 6 * 0.125
+    assert pricing.flops(done, 20, 1000, SPEEDS) == 6 * 1000 * (90 + 2) * 20 + 2 * 1000 * 6 * 30
+    assert pricing.seconds(Work(), {None: 0}, tuning, SPEEDS) == 0
 
 
 def test_a_head_is_charged_for_every_setting_and_timed_by_its_passes() -> None:
-    assert plan.seconds(Work(evaluations=6, spared=4), {}, TuningSpec(), SPEEDS) == 2 * 0.125
-    assert plan.scored(Work(evaluations=6, spared=4, probes=2), SPEEDS) == 2 + 2
+    assert pricing.seconds(Work(evaluations=6, spared=4), {}, TuningSpec(), SPEEDS) == 2 * 0.125
+    assert pricing.scored(Work(evaluations=6, spared=4, probes=2), SPEEDS) == 2 + 2
 
 
 def test_pairs_of_clients_are_worked_out_when_all_join_and_in_an_audit() -> None:
@@ -543,13 +544,13 @@ def test_pairs_of_clients_are_worked_out_when_all_join_and_in_an_audit() -> None
     assert work.pairs_of_run(Rehearsal(tiny(strategies=near, audit=[]), SIZES, 7), EIGHT) == {"plain": 36}
     assert work.pairs_of_run(Rehearsal(tiny(strategies=["average"]), SIZES, 7), EIGHT) == {}
     speeds = replace(SPEEDS, pair={"plain": 0.5})
-    assert plan.served({"plain": 46}, speeds) == 23
-    assert plan.served({"plain": 46}, SPEEDS) == 0
+    assert pricing.served({"plain": 46}, speeds) == 23
+    assert pricing.served({"plain": 46}, SPEEDS) == 0
 
 
 def test_workers_and_the_server_share_the_cores_of_this_machine() -> None:
     def elapsed(cores: int, **spec: Any) -> float:
-        return plan.elapsed(100.0, 20.0, WorkersSpec.model_validate(spec), cores)
+        return pricing.elapsed(100.0, 20.0, WorkersSpec.model_validate(spec), cores)
 
     assert elapsed(8, kind="inline") == 120
     waiting = 1.08
@@ -561,10 +562,10 @@ def test_workers_and_the_server_share_the_cores_of_this_machine() -> None:
 
 
 def test_each_kind_of_workers_starts_by_itself() -> None:
-    flower, ray = plan.STARTING["flower"], plan.STARTING["ray"]
-    assert plan.starting(WorkersSpec.model_validate({"kind": "inline"})) == 0
-    assert plan.starting(WorkersSpec.model_validate({"kind": "ray"})) == ray
-    assert plan.starting(WorkersSpec(learn="flower", stream="ray")) == flower + ray
+    flower, ray = pricing.STARTING["flower"], pricing.STARTING["ray"]
+    assert pricing.starting(WorkersSpec.model_validate({"kind": "inline"})) == 0
+    assert pricing.starting(WorkersSpec.model_validate({"kind": "ray"})) == ray
+    assert pricing.starting(WorkersSpec(learn="flower", stream="ray")) == flower + ray
 
 
 def test_what_is_measured_is_the_mean_of_three() -> None:

@@ -24,7 +24,8 @@ from clients.work.bench import Arrays
 from clients.work.site import Site
 from sim.life.saved import SUMMARY
 from sim.plan.needs import Need
-from sim.plan.plan import PROGRAM, STARTING, WAITING, clock
+from sim.plan.plan import clock
+from sim.plan.seconds import PROGRAM, STARTING, WAITING
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario

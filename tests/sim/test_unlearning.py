@@ -27,6 +27,7 @@ from sim.life.learning import learn, localize
 from sim.life.ledger import Ledger
 from sim.life.life import open_life
 from sim.plan import needs, plan, work
+from sim.plan import seconds as pricing
 from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.sizes import sizes_of
 from sim.plan.speeds import Speeds
@@ -216,8 +217,8 @@ def test_a_plan_knows_the_evaluations_of_the_gap_and_no_strategy_pays_for_them(
 
 def test_a_probe_takes_as_long_as_all_examples_of_a_client() -> None:
     speeds = Speeds({"plain": 0.5}, {"plain": 0.25}, 0.125, 4.0, 5.0, 30.0, 9000, whole=3.0)
-    assert plan.seconds(Work(evaluations=2, probes=4), {None: 0}, TuningSpec(steps=20), speeds) == (2 + 4 * 3) * 0.125
-    assert plan.flops(Work(evaluations=2, probes=4), 20, 1000, speeds) == 2 * 1000 * (2 + 4 * 3) * 30
+    assert pricing.seconds(Work(evaluations=2, probes=4), {None: 0}, TuningSpec(steps=20), speeds) == (2 + 4 * 3) * 0.125
+    assert pricing.flops(Work(evaluations=2, probes=4), 20, 1000, speeds) == 2 * 1000 * (2 + 4 * 3) * 30
 
 
 def test_one_more_request_is_measured_again(measured: tuple[Scenario, Path, int], tmp_path: Path) -> None:
