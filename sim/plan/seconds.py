@@ -42,7 +42,7 @@ def served(pairs: Mapping[Rule, float], speeds: Speeds) -> float:
 
 
 def elapsed(client: float, server: float, spec: WorkersSpec, cores: int) -> float:
-    """Seconds of the clock in which workers and server are done, who work at the same time and share the cores.
+    """Seconds of the clock in which workers and server are done, who share the cores and wait for each other.
 
     Args:
         client, server: seconds of one worker, and of the server.

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from clients.data.dataset import Example, Shard
+from clients.data.shards import Sides
 from clients.errors import WorkError
 from clients.jobs import Job, Reply, perform, score_job, tune_job
 from clients.models.flat import SCORED_AT_ONCE
@@ -106,7 +107,7 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     tokens = statistics.fmean(
         encoded.tokens for shard in some_of(by_size, CLIENTS) for encoded in site.model.encode(shard.train)
     )
-    part, examples = _scored(site)
+    part, examples = _scored(site.manifest.sides, shards)
     score, score_tokens = _scoring(site, shards, part, examples)
     for each in PARTS:
         _done(site, score_job([(shard.client, BASE) for shard in most], part=each))
@@ -248,10 +249,9 @@ def _scoring_seconds(site: Site, shards: Sequence[Shard], part: PartOfData) -> f
     return float(_done(site, score_job([(shard.client, BASE) for shard in shards], part=part)).facts["seconds"])
 
 
-def _scored(site: Site) -> tuple[PartOfData, float]:
+def _scored(sides: Sides, shards: Sequence[Shard]) -> tuple[PartOfData, float]:
     """The part of the data that most examples are scored of, and how many, on average over all clients."""
-    sides = site.manifest.sides
-    means = {part: statistics.fmean(len(s.side(side_of(sides, part))) for s in site.shards()) for part in PARTS}
+    means = {part: statistics.fmean(len(shard.side(side_of(sides, part))) for shard in shards) for part in PARTS}
     return max(means.items(), key=lambda item: item[1])
 
 

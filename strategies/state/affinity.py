@@ -12,6 +12,7 @@ from clients.work.contributions import VECTOR, Wanted
 from strategies.state import clusters
 from strategies.state.layout import Layout, Shape
 from strategies.state.part import Own, Part, Whole
+from strategies.state.streaming import blocks
 from strategies.state.vectors import Vectors
 
 
@@ -67,8 +68,7 @@ class Gram(Whole):
         rows |= {client: vector.__getitem__ for client, vector in joining.items()}
         found: dict[tuple[str, str], list[float]] = {}
         room = np.empty(min(BLOCK, self.kept.size))
-        for start in range(0, self.kept.size, BLOCK):
-            part = slice(start, min(start + BLOCK, self.kept.size))
+        for part in blocks(0, self.kept.size, BLOCK):
             mine = {client: vector[part].astype(np.float64) for client, vector in joining.items()}
             for other, row in rows.items():
                 theirs = row(part).astype(np.float64)

@@ -43,10 +43,10 @@ def mapped(path: Path, size: int) -> Row:
     return vector.__getitem__
 
 
-def blocks(start: int, stop: int) -> Iterator[slice]:
-    """Parts of at most ``BLOCK`` entries, from start to stop."""
-    for first in range(start, stop, BLOCK):
-        yield slice(first, min(first + BLOCK, stop))
+def blocks(start: int, stop: int, size: int = BLOCK) -> Iterator[slice]:
+    """Parts of at most ``size`` entries, from start to stop."""
+    for first in range(start, stop, size):
+        yield slice(first, min(first + size, stop))
 
 
 def mean_of(rows: Sequence[Row]) -> Row:
