@@ -7,7 +7,7 @@ and that on which settings are chosen, every scoring is counted as one of the la
 
 Where the server keeps something of all pairs of clients, that is measured too: it grows with their square.
 
-All of this is done again for a part of the time that the run takes, and the mean counts.
+What tunings and scorings take is measured again for a part of the time that the run takes, and the mean counts.
 
 Memory is that of the clients whose passes are the largest, in tuning and in scoring: each is tuned for a step and scored.
 """
@@ -37,6 +37,7 @@ from sim.plan.pairs import pair_seconds
 from sim.plan.sizes import Sizes
 from sim.scenario.model import Scenario
 from strategies.state.kept import Kept
+from strategies.state.part import Part
 
 CLIENTS = 8
 """How many clients are measured. One of the mean size would not do: a step takes longer by more than its examples."""
@@ -47,7 +48,7 @@ TIMES = 3
 PARTS: tuple[PartOfData, ...] = ("reported", "chosen_on")
 SPENT = 2.0
 """Seconds that measuring one thing takes about, where clients and steps are many."""
-SHARE, MOST = 1 / 20, 30.0
+SHARE, MOST = 1 / 10, 60.0
 """For what part of a run's time its speeds are measured, and for how many seconds at most."""
 LONG = 5.0
 """Seconds of one step from which it is not worth to warm up and measure again, and of measuring one thing."""
@@ -87,37 +88,45 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         WorkError: a client cannot be tuned or scored.
     """
     shards, tuning = list(site.shards()), scenario.tuning
-    mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
     most = largest(shards, tuning)
-    by_size = sorted(shards, key=lambda shard: (_trained(shard, tuning), shard.client))
-    seed = site.settings.seed
-    kept = {rule: parts for rule, parts in parts_by_rule(strategies_of(scenario, seed)).items() if rule is not None}
-    joining: dict[Rule, float] = {}
-    step: dict[Rule, float] = {}
     pair: dict[Rule, float] = {}
-    if not any(rule_of(rule).steps(tuning) for rule in kept):  # training on pooled data takes plain steps without a rule
-        kept.setdefault("plain", ())
-    for rule, parts in kept.items():
-        wants = Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()
-        step[rule], joining[rule], width = _tuning_seconds(site, by_size, mean, rule, wants)
-        replies = [_tuned(site, tune_job([shard.client], rule, wants), 1) for shard in most]
+    for rule, parts in _kept(scenario, site).items():
+        replies = [_tuned(site, tune_job([shard.client], rule, _wants(site, rule, parts)), 1) for shard in most]
+        width = max((array.size for name, array in replies[0].arrays.items() if name.startswith("features/")), default=0)
+        sizes = replace(sizes, features=max(sizes.features, width))
         late = [part for part in parts if part.joins_late]
         pair[rule] = pair_seconds(site, rule, late, replies[0], scenario.workers.cohort)
-        sizes = replace(sizes, features=max(sizes.features, width))
-    tokens = statistics.fmean(
-        encoded.tokens for shard in some_of(by_size, CLIENTS) for encoded in site.model.encode(shard.train)
-    )
-    part, examples = _scored(site.manifest.sides, shards)
-    score, score_tokens = _scoring(site, shards, part, examples)
     for each in PARTS:
         _done(site, score_job([(shard.client, BASE) for shard in most], part=each))
+    mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
+    tokens = statistics.fmean(
+        encoded.tokens for shard in some_of(_by_size(shards, tuning), CLIENTS) for encoded in site.model.encode(shard.train)
+    )
+    _, examples = _scored(site.manifest.sides, shards)
     probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
     whole = probed / (len(shards) * examples)
-    return sizes, Speeds(joining, step, score, mean, tokens, score_tokens, max(sizes.process, machine.peak()), whole, pair)
+    speeds = paced(scenario, site, Speeds({}, {}, 0.0, mean, tokens, 0.0, 0, whole, pair))
+    return sizes, replace(speeds, peak=max(sizes.process, machine.peak()))
+
+
+def paced(scenario: Scenario, site: Site, speeds: Speeds) -> Speeds:
+    """The same clients at the machine's speed of now: what tunings and scorings take is measured.
+
+    Raises:
+        WorkError: as ``calibrate``.
+    """
+    shards = list(site.shards())
+    by_size = _by_size(shards, scenario.tuning)
+    joining: dict[Rule, float] = {}
+    step: dict[Rule, float] = {}
+    for rule, parts in _kept(scenario, site).items():
+        step[rule], joining[rule] = _tuning_seconds(site, by_size, speeds.step_examples, rule, _wants(site, rule, parts))
+    score, tokens = _scoring(site, shards, *_scored(site.manifest.sides, shards))
+    return replace(speeds, joining=joining, step=step, score=score, score_tokens=tokens)
 
 
 def measured(scenario: Scenario, site: Site, sizes: Sizes, run: Callable[[Sizes, Speeds], float]) -> tuple[Sizes, Speeds]:
-    """The same, again and again for a part of the time that the run takes: a machine is not as fast at all moments.
+    """Measure for a part of the time that the run takes, again and again: a machine is not as fast at all moments.
 
     Args:
         run: the seconds of the whole run.
@@ -129,12 +138,25 @@ def measured(scenario: Scenario, site: Site, sizes: Sizes, run: Callable[[Sizes,
     sizes, speeds = calibrate(scenario, site, sizes)
     found, enough = [speeds], min(MOST, SHARE * run(sizes, speeds))
     while time.monotonic() - started < enough:
-        found.append(calibrate(scenario, site, sizes)[1])
+        found.append(paced(scenario, site, speeds))
     return sizes, mean_of(found)
 
 
+def _kept(scenario: Scenario, site: Site) -> dict[str, Sequence[Part]]:
+    """What is kept of each client, by rule; a rule with gradient steps is among them where the scenario has no other."""
+    by_rule = parts_by_rule(strategies_of(scenario, site.settings.seed))
+    kept: dict[str, Sequence[Part]] = {rule: parts for rule, parts in by_rule.items() if rule is not None}
+    if not any(rule_of(rule).steps(scenario.tuning) for rule in kept):  # pooled data takes plain steps without a rule
+        kept.setdefault("plain", ())
+    return kept
+
+
+def _wants(site: Site, rule: str, parts: Sequence[Part]) -> list[Wanted]:
+    return list(Kept(Path(), rule, bounds_of(site, rule), parts, site.settings.seed).wants())
+
+
 def mean_of(found: Sequence[Speeds]) -> Speeds:
-    """The mean of seconds that were measured several times; memory is the most of all."""
+    """The mean of seconds that were measured several times."""
 
     def by_rule(each: Sequence[Mapping[Rule, float]]) -> dict[Rule, float]:
         return {rule: statistics.fmean(one[rule] for one in each) for rule in each[0]}
@@ -143,9 +165,7 @@ def mean_of(found: Sequence[Speeds]) -> Speeds:
         found[0],
         joining=by_rule([speeds.joining for speeds in found]),
         step=by_rule([speeds.step for speeds in found]),
-        pair=by_rule([speeds.pair for speeds in found]),
         score=statistics.fmean(speeds.score for speeds in found),
-        peak=max(speeds.peak for speeds in found),
     )
 
 
@@ -174,6 +194,11 @@ def largest(shards: Sequence[Shard], tuning: TuningSpec) -> list[Shard]:
     return list({shard.client: shard for shard in both}.values())
 
 
+def _by_size(shards: Iterable[Shard], tuning: TuningSpec) -> list[Shard]:
+    """The smallest first; of equals the first by name."""
+    return sorted(shards, key=lambda shard: (_trained(shard, tuning), shard.client))
+
+
 def _trained(shard: Shard, tuning: TuningSpec) -> int:
     return _pass(shard.train, batch_size(shard, tuning), tuning)
 
@@ -185,17 +210,15 @@ def _pass(examples: Sequence[Example], batch: int, tuning: TuningSpec) -> int:
 
 def _tuning_seconds(
     site: Site, shards: Sequence[Shard], mean: float, rule: str, wants: Iterable[Wanted]
-) -> tuple[float, float, int]:
-    """Seconds of a step and of a tuning beside its steps, per client, and the width of its features.
+) -> tuple[float, float]:
+    """Seconds of a step and of a tuning beside its steps, per client.
 
     Args:
         shards: all, the smallest first; where steps are long, fewer are measured, in the end one in the middle.
         mean: examples of a step, on average over all clients.
     """
     tuning, (middle,) = site.settings.tuning, some_of(shards, 1)
-    reply = _tuned(site, tune_job([middle.client], rule, wants), 1)  # also makes what is made once a process, as anchors
-    width = max((array.size for name, array in reply.arrays.items() if name.startswith("features/")), default=0)
-    first = float(reply.facts["seconds"])
+    first = _seconds(site, tune_job([middle.client], rule, wants), 1)  # also makes what is made once a process, as anchors
     if first < LONG:
         first = _seconds(site, tune_job([middle.client], rule, wants), 1)
     measured = some_of(shards, int(LONG / (first * (1 + MORE_STEPS))))
@@ -204,11 +227,11 @@ def _tuning_seconds(
     job = tune_job([shard.client for shard in measured], rule, wants)
     one = first if first >= LONG else _mean(partial(_seconds, site, job, 1))
     if not asked:  # a rule without gradient steps
-        return 0.0, larger * one, width
+        return 0.0, larger * one
     more = max(MORE_STEPS, min(asked - 1, int(SPENT / (TIMES * first * len(measured)))))
     longer = _mean(partial(_seconds, site, job, 1 + more)) if first < LONG else one
     each = (longer - one) / more if longer > one else one
-    return larger * each, larger * max(one - each, 0.0), width
+    return larger * each, larger * max(one - each, 0.0)
 
 
 def _mean(measured: Callable[[], float]) -> float:

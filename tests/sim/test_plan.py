@@ -6,7 +6,7 @@ import mmap
 import os
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -576,31 +576,55 @@ def test_what_is_measured_is_the_mean_of_three() -> None:
     assert pace._mean(lambda: next(long)) == 3.5  # enough has been spent
 
 
-def test_speeds_are_measured_for_a_twentieth_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each measuring takes four seconds: one is enough for 80 seconds, three for 200; more than 30 s are never spent."""
+def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At first it takes six seconds, which is enough for 60; then four: twice for 140; more than 60 s are never spent."""
     now, first = 0.0, SPEEDS
-    slower = replace(first, joining={"plain": 1.5}, step={"plain": 0.5}, pair={}, score=0.5, peak=8000)
-    of_run = 80.0
+    slower = replace(first, joining={"plain": 1.5}, step={"plain": 0.5}, score=0.5)
 
     def calibrated(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Speeds]:
         nonlocal now
-        now += 4
-        return sizes, first if now == 4 else slower
+        now = 6.0
+        return sizes, first
 
-    def measured() -> Speeds:
+    def paced(scenario: Scenario, site: Site, speeds: Speeds) -> Speeds:
+        nonlocal now
+        now += 4
+        assert speeds == first
+        return slower
+
+    def measured(of_run: float) -> tuple[Speeds, float]:
         nonlocal now
         now = 0.0
-        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: of_run if speeds == first else 0.0)[1]
+        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: of_run if speeds == first else 0.0)[1], now
 
     monkeypatch.setattr(pace, "calibrate", calibrated)
+    monkeypatch.setattr(pace, "paced", paced)
     monkeypatch.setattr(pace.time, "monotonic", lambda: now)
-    assert (measured(), now) == (first, 4)
-    of_run = 200.0
-    assert measured() == replace(first, joining={"plain": (0.5 + 1.5 + 1.5) / 3}, step={"plain": 1.25 / 3}, score=0.375)
-    assert now == 12
-    of_run = 1e6
-    measured()
-    assert now == 32
+    assert measured(60.0) == (first, 6)
+    mean = replace(first, joining={"plain": (0.5 + 1.5 + 1.5) / 3}, step={"plain": 1.25 / 3}, score=0.375)
+    assert measured(140.0) == (mean, 14)
+    assert measured(1e6)[1] == 62
+
+
+def test_measuring_again_tells_the_speed_of_now(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine half as fast: tunings and scorings take twice as long. What else was found stays."""
+    scenario = tiny(strategies=["average", "sift_masks"])
+    here, slow = open_site(scenario.settings(7)), 1.0
+
+    def done(site: Site, job: Job) -> Reply:
+        spent = len(job.clients) * (site.settings.tuning.steps + 0.5) if job.kind == "tune" else 0.25 * len(job.clients)
+        return replace(
+            perform(site, job, {}), facts={"seconds": slow * spent, "tunings": {client: {} for client in job.clients}}
+        )
+
+    monkeypatch.setattr(pace, "_done", done)
+    _, first = calibrate(scenario, here, sizes_of(here, scenario))
+    slow = 2.0
+    twice = {"joining": {"plain": 1.0, "sign_fixed": 1.0}, "step": {"plain": 2.0, "sign_fixed": 2.0}, "score": 0.5}
+    told = asdict(pace.paced(scenario, here, first))
+    assert {key: told[key] for key in twice} == {key: pytest.approx(value) for key, value in twice.items()}
+    assert told == asdict(first) | {key: told[key] for key in twice}
+    assert asdict(first)["step"] == pytest.approx({"plain": 1.0, "sign_fixed": 1.0})
 
 
 @pytest.mark.parametrize("cohort", [1, 3, 4, 100])
@@ -775,7 +799,7 @@ def test_a_tuning_takes_what_clients_of_all_sizes_take_on_average(
 
     monkeypatch.setattr(pace, "_done", done)
     found = pace._tuning_seconds(site, shards, 4.5, "plain", [])
-    assert found == (pytest.approx(slow * step), pytest.approx(slow * beside), 0)
+    assert found == (pytest.approx(slow * step), pytest.approx(slow * beside))
     assert asked[-1] == measured
     assert (len(asked) == 1) == (slow == 1.0)
 
