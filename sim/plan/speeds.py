@@ -125,18 +125,21 @@ def paced(scenario: Scenario, site: Site, speeds: Speeds) -> Speeds:
     return replace(speeds, joining=joining, step=step, score=score, score_tokens=tokens)
 
 
-def measured(scenario: Scenario, site: Site, sizes: Sizes, run: Callable[[Sizes, Speeds], float]) -> tuple[Sizes, Speeds]:
+def measured(
+    scenario: Scenario, site: Site, sizes: Sizes, run: Callable[[Sizes, Speeds], float], scenarios: int = 1
+) -> tuple[Sizes, Speeds]:
     """Measure for a part of the time that the run takes, again and again: a machine is not as fast at all moments.
 
     Args:
         run: the seconds of the whole run.
+        scenarios: how many share the ``MOST`` seconds; each is measured once at least.
 
     Raises:
         WorkError: as ``calibrate``.
     """
     started = time.monotonic()
     sizes, speeds = calibrate(scenario, site, sizes)
-    found, enough = [speeds], min(MOST, SHARE * run(sizes, speeds))
+    found, enough = [speeds], min(MOST / scenarios, SHARE * run(sizes, speeds))
     while time.monotonic() - started < enough:
         found.append(paced(scenario, site, speeds))
     return sizes, mean_of(found)

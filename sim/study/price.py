@@ -1,6 +1,6 @@
 """What a study takes on this machine: each point by itself, and what is left of it where clients are tuned once for all.
 
-Speeds are measured once for all points that differ in their streams alone.
+Speeds are measured once for all points that differ in their streams alone; the others share the time for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ from sim.plan.rehearsal import Rehearsal, rehearsals_of
 from sim.plan.seconds import PROGRAM, count_of, elapsed, seconds, served, starting
 from sim.plan.sizes import Members, Sizes, sizes_of
 from sim.plan.speeds import Speeds, measured
+from sim.scenario.model import Scenario
 from sim.scenario.workers import WorkersSpec
 from sim.study.study import at_once
 from sim.study.sweep import Point, shown
@@ -87,6 +88,7 @@ def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
         WorkError: a client cannot be tuned or scored.
     """
     once: dict[str, tuple[Sizes, Speeds]] = {}
+    kinds = len({_about(point.scenario) for point in points})
     seen: Seen = {}
     found, wanted = [], []
     for point in points:
@@ -95,16 +97,21 @@ def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
         with phase("opening the base model (pretrained at first use)"):
             site = open_site(scenario.settings(seed))
         check_model(scenario, site)
-        about = digest.of_json(scenario.model_dump(mode="json", exclude={"stream", "seeds", "report", "workers", "audit"}))
+        about = _about(scenario)
         sizes = sizes_of(site, scenario)
         if about not in once:
             with phase(f"measuring a few steps of {point.name}"):
-                once[about] = measured(scenario, site, sizes, partial(run_seconds, scenario))
+                once[about] = measured(scenario, site, sizes, partial(run_seconds, scenario), kinds)
         known, speeds = once[about]
         rehearsal = rehearsals_of(scenario, replace(known, clients=sizes.clients))[0]
         found.append(_price(point, rehearsal, speeds, seen, digest.of_json([about, seed])))
         wanted.append(needs.need_of([rehearsal], out, speeds.peak))
     return found, _together(wanted)
+
+
+def _about(scenario: Scenario) -> str:
+    """What decides how long a client's work takes."""
+    return digest.of_json(scenario.model_dump(mode="json", exclude={"stream", "seeds", "report", "workers", "audit"}))
 
 
 def _price(point: Point, rehearsal: Rehearsal, speeds: Speeds, seen: Seen, about: str) -> Price:

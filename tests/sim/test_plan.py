@@ -577,7 +577,10 @@ def test_what_is_measured_is_the_mean_of_three() -> None:
 
 
 def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At first it takes six seconds, which is enough for 60; then four: twice for 140; more than 60 s are never spent."""
+    """At first it takes six seconds, which is enough for 60; then four: twice for 140; more than 60 s are never spent.
+
+    Of ten scenarios each has six of these.
+    """
     now, first = 0.0, SPEEDS
     slower = replace(first, joining={"plain": 1.5}, step={"plain": 0.5}, score=0.5)
 
@@ -592,10 +595,11 @@ def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pyt
         assert speeds == first
         return slower
 
-    def measured(of_run: float) -> tuple[Speeds, float]:
+    def measured(of_run: float, scenarios: int = 1) -> tuple[Speeds, float]:
         nonlocal now
         now = 0.0
-        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: of_run if speeds == first else 0.0)[1], now
+        run = {id(first): of_run}
+        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: run[id(speeds)], scenarios)[1], now
 
     monkeypatch.setattr(pace, "calibrate", calibrated)
     monkeypatch.setattr(pace, "paced", paced)
@@ -604,6 +608,7 @@ def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pyt
     mean = replace(first, joining={"plain": (0.5 + 1.5 + 1.5) / 3}, step={"plain": 1.25 / 3}, score=0.375)
     assert measured(140.0) == (mean, 14)
     assert measured(1e6)[1] == 62
+    assert [measured(1e6, scenarios)[1] for scenarios in (2, 6, 10)] == [30, 10, 6]
 
 
 def test_measuring_again_tells_the_speed_of_now(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ from sim.life.saved import SUMMARY
 from sim.plan.needs import Need
 from sim.plan.plan import clock
 from sim.plan.seconds import PROGRAM, STARTING, WAITING
+from sim.plan.sizes import Sizes
+from sim.plan.speeds import Speeds
 from sim.run import run_scenario
 from sim.scenario.file import Asked, load
 from sim.scenario.model import Scenario
@@ -378,6 +380,22 @@ def test_a_study_is_priced_with_what_its_points_share(whole: Study, tmp_path: Pa
     )
     (needed, _), alone = need.disk[str(tmp_path / "out")], prices_of(whole.points[:1], tmp_path / "out")[1]
     assert needed > alone.disk[str(tmp_path / "out")][0]
+
+
+def test_points_share_the_time_in_which_speeds_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four points of two learning rates: a step takes no longer where fewer join."""
+    speeds = Speeds({"plain": 0.5}, {"plain": 0.25}, 0.125, 4.0, 5.0, 30.0, 9000)
+    asked_for: list[tuple[float, int]] = []
+
+    def measured(scenario: Scenario, site: Site, sizes: Sizes, run: Any, scenarios: int) -> tuple[Sizes, Speeds]:
+        asked_for.append((scenario.tuning.lr, scenarios))
+        return sizes, speeds
+
+    monkeypatch.setattr("sim.study.price.measured", measured)
+    sweep = {"tuning.lr": [0.01, 0.02], "stream.join": [3, 6]}
+    study = new_study(asked(tmp_path, sweep=sweep, strategies=["average"]), tmp_path / "out")
+    assert len(prices_of(study.points, tmp_path / "priced")[0]) == 4
+    assert sorted(asked_for) == [(0.01, 2), (0.02, 2)]
 
 
 def test_the_table_shows_the_longest_axis_across_and_means_over_seeds() -> None:
