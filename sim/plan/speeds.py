@@ -87,11 +87,12 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
     Raises:
         WorkError: a client cannot be tuned or scored.
     """
-    shards, tuning = list(site.shards()), scenario.tuning
+    tuning = scenario.tuning
+    shards, wanted = _by_size(site.shards(), tuning), _wanted(scenario, site)
     most = largest(shards, tuning)
     pair: dict[Rule, float] = {}
     for rule, parts in _kept(scenario, site).items():
-        replies = [_tuned(site, tune_job([shard.client], rule, _wants(site, rule, parts)), 1) for shard in most]
+        replies = [_tuned(site, tune_job([shard.client], rule, wanted[rule]), 1) for shard in most]
         width = max((array.size for name, array in replies[0].arrays.items() if name.startswith("features/")), default=0)
         sizes = replace(sizes, features=max(sizes.features, width))
         late = [part for part in parts if part.joins_late]
@@ -100,27 +101,29 @@ def calibrate(scenario: Scenario, site: Site, sizes: Sizes) -> tuple[Sizes, Spee
         _done(site, score_job([(shard.client, BASE) for shard in most], part=each))
     mean = statistics.fmean(batch_size(shard, tuning) for shard in shards)
     tokens = statistics.fmean(
-        encoded.tokens for shard in some_of(_by_size(shards, tuning), CLIENTS) for encoded in site.model.encode(shard.train)
+        encoded.tokens for shard in some_of(shards, CLIENTS) for encoded in site.model.encode(shard.train)
     )
     _, examples = _scored(site.manifest.sides, shards)
     probed = sum(len(shard.train) + len(shard.side(site.manifest.sides.reported)) for shard in shards)
     whole = probed / (len(shards) * examples)
-    speeds = paced(scenario, site, Speeds({}, {}, 0.0, mean, tokens, 0.0, 0, whole, pair))
+    speeds = paced(site, shards, wanted, Speeds({}, {}, 0.0, mean, tokens, 0.0, 0, whole, pair))
     return sizes, replace(speeds, peak=max(sizes.process, machine.peak()))
 
 
-def paced(scenario: Scenario, site: Site, speeds: Speeds) -> Speeds:
+def paced(site: Site, shards: Sequence[Shard], wanted: Mapping[str, Sequence[Wanted]], speeds: Speeds) -> Speeds:
     """The same clients at the machine's speed of now: what tunings and scorings take is measured.
+
+    Args:
+        shards: all, the smallest first.
+        wanted: what clients send, by rule.
 
     Raises:
         WorkError: as ``calibrate``.
     """
-    shards = list(site.shards())
-    by_size = _by_size(shards, scenario.tuning)
     joining: dict[Rule, float] = {}
     step: dict[Rule, float] = {}
-    for rule, parts in _kept(scenario, site).items():
-        step[rule], joining[rule] = _tuning_seconds(site, by_size, speeds.step_examples, rule, _wants(site, rule, parts))
+    for rule, wants in wanted.items():
+        step[rule], joining[rule] = _tuning_seconds(site, shards, speeds.step_examples, rule, wants)
     score, tokens = _scoring(site, shards, *_scored(site.manifest.sides, shards))
     return replace(speeds, joining=joining, step=step, score=score, score_tokens=tokens)
 
@@ -140,8 +143,9 @@ def measured(
     started = time.monotonic()
     sizes, speeds = calibrate(scenario, site, sizes)
     found, enough = [speeds], min(MOST / scenarios, SHARE * run(sizes, speeds))
+    again = partial(paced, site, _by_size(site.shards(), scenario.tuning), _wanted(scenario, site))
     while time.monotonic() - started < enough:
-        found.append(paced(scenario, site, speeds))
+        found.append(again(speeds))
     return sizes, mean_of(found)
 
 
@@ -154,8 +158,10 @@ def _kept(scenario: Scenario, site: Site) -> dict[str, Sequence[Part]]:
     return kept
 
 
-def _wants(site: Site, rule: str, parts: Sequence[Part]) -> list[Wanted]:
-    return list(Kept(Path(), rule, bounds_of(site, rule), parts, site.settings.seed).wants())
+def _wanted(scenario: Scenario, site: Site) -> dict[str, list[Wanted]]:
+    """What clients send for it."""
+    seed, kept = site.settings.seed, _kept(scenario, site)
+    return {rule: list(Kept(Path(), rule, bounds_of(site, rule), parts, seed).wants()) for rule, parts in kept.items()}
 
 
 def mean_of(found: Sequence[Speeds]) -> Speeds:

@@ -88,20 +88,19 @@ def prices_of(points: Sequence[Point], out: Path) -> tuple[list[Price], Need]:
         WorkError: a client cannot be tuned or scored.
     """
     once: dict[str, tuple[Sizes, Speeds]] = {}
-    kinds = len({_about(point.scenario) for point in points})
+    abouts = [_about(point.scenario) for point in points]
     seen: Seen = {}
     found, wanted = [], []
-    for point in points:
+    for point, about in zip(points, abouts, strict=True):
         scenario, seed = point.scenario, point.seed
         check_data(scenario, seed)
         with phase("opening the base model (pretrained at first use)"):
             site = open_site(scenario.settings(seed))
         check_model(scenario, site)
-        about = _about(scenario)
         sizes = sizes_of(site, scenario)
         if about not in once:
             with phase(f"measuring a few steps of {point.name}"):
-                once[about] = measured(scenario, site, sizes, partial(run_seconds, scenario), kinds)
+                once[about] = measured(scenario, site, sizes, partial(run_seconds, scenario), len(set(abouts)))
         known, speeds = once[about]
         rehearsal = rehearsals_of(scenario, replace(known, clients=sizes.clients))[0]
         found.append(_price(point, rehearsal, speeds, seen, digest.of_json([about, seed])))

@@ -58,16 +58,16 @@ def errors(seconds: np.ndarray, measured: int, run: int) -> np.ndarray:
 
 
 def main() -> None:
-    minutes, processes = (float(value) for value in sys.argv[1:3]) if len(sys.argv) > 2 else (20.0, 2.0)
-    with ProcessPoolExecutor(round(processes), mp_context=get_context("spawn")) as pool:
-        each = [np.array(found) for found in pool.map(tuned, [minutes] * round(processes))]
+    minutes, processes = (float(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (20.0, 2)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        each = [np.array(found) for found in pool.map(tuned, [minutes] * processes)]
     begun, ended = max(one[0, 0] for one in each), min(one[-1, 0] for one in each)
     seconds = np.array([np.interp(np.arange(begun, ended, TICK), *one.T) for one in each])
     for stretch in STRETCHES:
         ticks = round(stretch / TICK)
         means = np.array([np.convolve(row, np.full(ticks, 1 / ticks), "valid") for row in seconds]) / seconds.mean()
         print(f"{stretch} s of one process: {means.min():.2f} to {means.max():.2f} of the mean")
-    table = Table(title=f"{processes:.0f} processes, {minutes:.0f} minutes: what a plan misses by")
+    table = Table(title=f"{processes} processes, {minutes:.0f} minutes: what a plan misses by")
     for heading in ("run, s", "measured, s", "sd, %", f"beyond {ALLOWED:.0%}", "range, %"):
         table.add_column(heading, justify="right")
     for run in RUNS:

@@ -589,7 +589,7 @@ def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pyt
         now = 6.0
         return sizes, first
 
-    def paced(scenario: Scenario, site: Site, speeds: Speeds) -> Speeds:
+    def paced(site: Site, shards: Any, wanted: Any, speeds: Speeds) -> Speeds:
         nonlocal now
         now += 4
         assert speeds == first
@@ -598,8 +598,8 @@ def test_speeds_are_measured_for_a_tenth_of_the_run(site: Site, monkeypatch: pyt
     def measured(of_run: float, scenarios: int = 1) -> tuple[Speeds, float]:
         nonlocal now
         now = 0.0
-        run = {id(first): of_run}
-        return pace.measured(tiny(), site, SIZES, lambda sizes, speeds: run[id(speeds)], scenarios)[1], now
+        told = pace.measured(tiny(), site, SIZES, lambda sizes, speeds: of_run if speeds == first else 0.0, scenarios)
+        return told[1], now
 
     monkeypatch.setattr(pace, "calibrate", calibrated)
     monkeypatch.setattr(pace, "paced", paced)
@@ -626,7 +626,8 @@ def test_measuring_again_tells_the_speed_of_now(site: Site, monkeypatch: pytest.
     _, first = calibrate(scenario, here, sizes_of(here, scenario))
     slow = 2.0
     twice = {"joining": {"plain": 1.0, "sign_fixed": 1.0}, "step": {"plain": 2.0, "sign_fixed": 2.0}, "score": 0.5}
-    told = asdict(pace.paced(scenario, here, first))
+    shards = sorted(here.shards(), key=lambda shard: shard.client)
+    told = asdict(pace.paced(here, shards, {"plain": [], "sign_fixed": []}, first))
     assert {key: told[key] for key in twice} == {key: pytest.approx(value) for key, value in twice.items()}
     assert told == asdict(first) | {key: told[key] for key in twice}
     assert asdict(first)["step"] == pytest.approx({"plain": 1.0, "sign_fixed": 1.0})
