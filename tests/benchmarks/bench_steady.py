@@ -63,7 +63,7 @@ def main() -> None:
         each = [np.array(found) for found in pool.map(tuned, [minutes] * processes)]
     begun, ended = max(one[0, 0] for one in each), min(one[-1, 0] for one in each)
     seconds = np.array([np.interp(np.arange(begun, ended, TICK), *one.T) for one in each])
-    for stretch in STRETCHES:
+    for stretch in (stretch for stretch in STRETCHES if stretch < ended - begun):
         ticks = round(stretch / TICK)
         means = np.array([np.convolve(row, np.full(ticks, 1 / ticks), "valid") for row in seconds]) / seconds.mean()
         print(f"{stretch} s of one process: {means.min():.2f} to {means.max():.2f} of the mean")
